@@ -1,0 +1,71 @@
+"""brain-core: a workflow runner that you can leave alone.
+
+This module is the public door: what a workflow author or a plugin author imports, and nothing else. Its names are
+loaded when they are first used, so that a command pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brain_core.builtin.function import FunctionStep
+    from brain_core.context import StepContext
+    from brain_core.errors import BrainError, StepFailed
+    from brain_core.placeholders import Placeholder, Scope
+    from brain_core.plugin.spec import hookimpl
+    from brain_core.run import Run, StepRun
+    from brain_core.templates import JsonTemplate, Template, TemplateMark, TextTemplate
+    from brain_core.workflow import Step, Workflow
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BrainError": "errors",
+    "FunctionStep": "builtin.function",
+    "JsonTemplate": "templates",
+    "Placeholder": "placeholders",
+    "Run": "run",
+    "Scope": "placeholders",
+    "Step": "workflow",
+    "StepContext": "context",
+    "StepFailed": "errors",
+    "StepRun": "run",
+    "Template": "templates",
+    "TemplateMark": "templates",
+    "TextTemplate": "templates",
+    "Workflow": "workflow",
+    "hookimpl": "plugin.spec",
+}
+
+__all__ = [
+    "BrainError",
+    "FunctionStep",
+    "JsonTemplate",
+    "Placeholder",
+    "Run",
+    "Scope",
+    "Step",
+    "StepContext",
+    "StepFailed",
+    "StepRun",
+    "Template",
+    "TemplateMark",
+    "TextTemplate",
+    "Workflow",
+    "__version__",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'brain_core' has no attribute '{name}'")
+    value = getattr(import_module(f"brain_core.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,223 @@
+"""The {…} grammar: parse, look up, resolve. Pure: no clock, no database, no workflow.
+
+    placeholder  {name}  {name.part.0}  {previous.name|default}  {trigger.part|default}
+    escape       {{name}}  stands for the text {name}
+
+Only a dotted identifier between braces is a placeholder, and only one that is doubled on both sides is its escape;
+every other brace stays as it is: `{print $1}`, `{}`, `{a,b}`, `{{.Names}}`, JSON of any depth. One pass: what a
+placeholder brings in is never scanned again. There is no attribute access, no formatting language and no code.
+A template that is one placeholder and nothing else keeps the value's JSON type; inside text, a value that is not
+text appears as compact JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from brain_core.errors import PlaceholderError
+
+Json: TypeAlias = Any
+"""Text, numbers, booleans, None, lists and dicts with text keys, of these again."""
+
+RESERVED = frozenset({"previous", "inputs", "trigger", "run", "secret", "env", "item"})
+"""First names that no step may have."""
+
+ROOTS_IN_USE = frozenset({"previous", "inputs", "trigger", "run"})
+"""Reserved first names that mean something today; the others are kept for later."""
+
+ROOTS_WITH_DEFAULT = frozenset({"previous", "trigger"})
+"""Only what the run alone can know may carry a default."""
+
+RUN_FIELDS = ("id", "workflow", "started_at")
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PATH = rf"{_NAME}(?:\.(?:{_NAME}|[0-9]+))*"
+_DEFAULT = r"\|[^{}]*"
+_TOKEN = re.compile(
+    rf"\{{\{{(?P<escaped>{_PATH})\}}\}}"
+    rf"|\{{(?P<path>{_PATH})\}}"
+    rf"|\{{(?P<open>(?:previous|trigger)(?:\.(?:{_NAME}|[0-9]+))+)(?P<default>{_DEFAULT})\}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One `{…}`: its dotted path, its default where it has one, and its place in the template (`text[start:end]`)."""
+
+    path: tuple[str, ...]
+    default: str | None = None
+    start: int = 0
+    end: int = 0
+
+    @property
+    def root(self) -> str:
+        return self.path[0]
+
+    def __str__(self) -> str:
+        default = "" if self.default is None else f"|{self.default}"
+        return "{" + ".".join(self.path) + default + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Escape:
+    """One `{{name}}`: the text that it stands for, `{name}`, and its place in the template."""
+
+    text: str
+    start: int
+    end: int
+
+
+def scan(template: str) -> Iterator[Placeholder | Escape]:
+    """Yield the placeholders and escapes of a template, from left to right."""
+    for match in _TOKEN.finditer(template):
+        start, end = match.span()
+        if (escaped := match["escaped"]) is not None:
+            yield Escape("{" + escaped + "}", start, end)
+        elif (path := match["path"]) is not None:
+            yield Placeholder(tuple(path.split(".")), None, start, end)
+        else:
+            yield Placeholder(tuple(match["open"].split(".")), match["default"][1:], start, end)
+
+
+@lru_cache(maxsize=4096)
+def parse(template: str) -> tuple[str | Placeholder, ...]:
+    """Split a template into literal text (its escapes undone) and placeholders."""
+    if "{" not in template:
+        return (template,) if template else ()
+    pieces: list[str | Placeholder] = []
+    literal = ""
+    at = 0
+    for token in scan(template):
+        literal += template[at : token.start]
+        if isinstance(token, Escape):
+            literal += token.text
+        else:
+            if literal:
+                pieces.append(literal)
+            literal = ""
+            pieces.append(token)
+        at = token.end
+    literal += template[at:]
+    if literal:
+        pieces.append(literal)
+    return tuple(pieces)
+
+
+def find(template: str) -> tuple[Placeholder, ...]:
+    """Return the placeholders of a template, from left to right."""
+    return tuple(piece for piece in parse(template) if isinstance(piece, Placeholder))
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The last successful run of the same workflow, as it was pinned when this run started."""
+
+    run_id: str
+    outputs: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything that the placeholders of one step may read.
+
+    `steps` holds the outputs of the steps that have finished; `previous` is None when no earlier run succeeded;
+    `trigger` is None when no trigger started the run.
+    """
+
+    steps: Mapping[str, Json] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+    run: Mapping[str, Json] = field(default_factory=dict)
+    previous: Previous | None = None
+    trigger: Mapping[str, Json] | None = None
+
+    def lookup(self, placeholder: Placeholder) -> Json:
+        """Return the value of a placeholder; PlaceholderError says what is missing and what is there."""
+        root, rest = placeholder.root, placeholder.path[1:]
+        if root == "previous":
+            return self._previous(placeholder)
+        if root == "trigger":
+            if self.trigger is None:
+                return _default(placeholder, "this run was not started by a trigger")
+            return _reach(self.trigger, rest, placeholder, "the trigger")
+        if root in ("inputs", "run"):
+            return _reach(self.inputs if root == "inputs" else self.run, rest, placeholder, root)
+        if root not in self.steps:
+            raise PlaceholderError(f"{placeholder}: step '{root}' has no output in this run")
+        return _reach(self.steps[root], rest, placeholder, f"the output of step '{root}'")
+
+    def _previous(self, placeholder: Placeholder) -> Json:
+        if self.previous is None:
+            return _default(
+                placeholder,
+                "this workflow has no earlier successful run; a default for the first time is written "
+                "{" + ".".join(placeholder.path) + "|text}",
+            )
+        name, rest = placeholder.path[1], placeholder.path[2:]
+        if name not in self.previous.outputs:
+            return _default(
+                placeholder,
+                f"the last successful run ({self.previous.run_id[:8]}) has no step '{name}'"
+                + _listed(self.previous.outputs),
+            )
+        what = f"the output of step '{name}' in run {self.previous.run_id[:8]}"
+        return _reach(self.previous.outputs[name], rest, placeholder, what)
+
+
+def _default(placeholder: Placeholder, problem: str) -> Json:
+    if placeholder.default is not None:
+        return placeholder.default
+    raise PlaceholderError(f"{placeholder}: {problem}")
+
+
+def _listed(names: Mapping[str, Json]) -> str:
+    shown = ", ".join(list(names)[:10])
+    return f"; it has: {shown}" if shown else ""
+
+
+def _reach(value: Json, rest: Sequence[str], placeholder: Placeholder, what: str) -> Json:
+    for part in rest:
+        if isinstance(value, Mapping):
+            if part not in value:
+                return _default(placeholder, f"{what} has no '{part}'{_listed(value)}")
+            value = value[part]
+        elif isinstance(value, list):
+            if not part.isdecimal() or int(part) >= len(value):
+                return _default(placeholder, f"{what} is a list of {len(value)} and has no '{part}'")
+            value = value[int(part)]
+        else:
+            return _default(placeholder, f"{what} is {_kind(value)}, so it has no '{part}'")
+        what = f"'{part}' of {what}"
+    return value
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "null"
+    return {str: "text", bool: "a boolean", int: "a number", float: "a number"}.get(type(value), "a value")
+
+
+def as_text(value: Json) -> str:
+    """Return text as it is and any other JSON value as compact JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def resolve(template: str, scope: Scope) -> Json:
+    """Fill in a template; one that is a single placeholder keeps the value's JSON type."""
+    pieces = parse(template)
+    if len(pieces) == 1 and isinstance(pieces[0], Placeholder):
+        return scope.lookup(pieces[0])
+    return resolve_text(template, scope)
+
+
+def resolve_text(template: str, scope: Scope) -> str:
+    """Fill in a template; the result is always text."""
+    return "".join(
+        piece if isinstance(piece, str) else as_text(scope.lookup(piece)) for piece in parse(template)
+    )

@@ -1,0 +1,84 @@
+"""Every hook of brain-core: when it is called, with what, and what becomes of its answer.
+
+A plugin is a module named by an entry point of the group `brain`; its hooks are the functions in it marked `@hookimpl`.
+An argument that a plugin does not need may be left out of its signature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+    from pydantic import BaseModel
+
+    from brain_core.run import Run, StepRun
+    from brain_core.workflow import Step
+
+PROJECT = "brain"
+ENTRY_POINT_GROUP = "brain"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def brain_step_types() -> list[type[Step]]:  # type: ignore[empty-body]
+    """Called once when a process starts: return the step types that this plugin brings.
+
+    Each is a subclass of `Step`; its `type_name` has to be unique over all plugins. The second plugin that brings a
+    name is quarantined, and its line in `brain plugins list` names both owners.
+    """
+
+
+@hookspec
+def brain_settings() -> type[BaseModel]:  # type: ignore[empty-body]
+    """Called once when the configuration is read: return the model of the section `[plugins.NAME]`.
+
+    NAME is the entry point's name with `-` as `_`. Every field needs a default; a step reads the values with
+    `ctx.settings(Model)`. Unknown keys in the section are configuration errors.
+    """
+
+
+@hookspec
+def brain_commands(app: typer.Typer) -> None:
+    """Called when `brain` shows its help or meets a command that it does not have: add commands to `app`.
+
+    A command of the core cannot be replaced. What is returned is ignored.
+    """
+
+
+@hookspec
+def brain_run_started(run: Run) -> None:
+    """Called after the start of a run is committed. May be `async`; bounded by the setting `hook_timeout`.
+
+    What it returns is ignored, and what it raises is reported and leaves the run as it is. Not repeated after a crash.
+    """
+
+
+@hookspec
+def brain_step_finished(run: Run, step: StepRun) -> None:
+    """Called after the result of a step is committed, whatever the result. May be `async`; bounded by `hook_timeout`.
+
+    What it returns is ignored, and what it raises is reported and leaves the run as it is. Not repeated after a crash.
+    """
+
+
+@hookspec
+def brain_run_finished(run: Run) -> None:
+    """Called after the end of a run is committed. May be `async`; bounded by the setting `hook_timeout`.
+
+    The delivery is a row, written in the transaction that ends the run and marked done after this plugin has had it: a
+    crash in between delivers it again, from the next `brain` process. At least once, so keep it repeatable
+    (`run.id` names the run). What it raises marks the delivery failed: `brain deliveries` lists it.
+    """
+
+
+def hook_names() -> frozenset[str]:
+    """Return the names of all hooks."""
+    return frozenset(name for name in globals() if name.startswith("brain_"))
+
+
+HookCaller = Any
