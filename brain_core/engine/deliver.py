@@ -1,0 +1,85 @@
+"""Hands finished runs to those who asked for them: plugins (`brain_run_finished`) and the workflow's `on_finished`.
+
+The rows are written in the transaction that ends the run. Each is marked done after its receiver has had it, so a crash
+in between leaves it open and the next `brain` process delivers it again: at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from brain_core.engine.executor import WORKFLOW_RECEIVER
+from brain_core.engine.runner import Runner
+from brain_core.errors import BrainError, PluginError
+from brain_core.run import Run
+from brain_core.store import deliveries, runs
+from brain_core.store.database import Database
+
+
+class Receivers(Protocol):
+    """What delivering needs of the plugin manager."""
+
+    @property
+    def receivers(self) -> Sequence[str]: ...
+    async def deliver(self, receiver: str, run: Run) -> None: ...
+
+
+class Delivery:
+    """Delivers for one process. `new_runner` makes a runner when a workflow file has to be loaded for `on_finished`."""
+
+    def __init__(
+        self, database: Database, receivers: Receivers, *, new_runner: Callable[[], Runner], time_limit: float
+    ) -> None:
+        self._database = database
+        self._receivers = receivers
+        self._new_runner = new_runner
+        self._time_limit = time_limit
+
+    async def deliver(self, run: Run, receivers: Sequence[str], runner: Runner | None = None) -> list[str]:
+        """Deliver one run to each receiver and mark each row; return the problems, one line each."""
+        problems = []
+        for receiver in receivers:
+            try:
+                if receiver == WORKFLOW_RECEIVER:
+                    await self._call_on_finished(run, runner)
+                elif receiver in self._receivers.receivers:
+                    await self._receivers.deliver(receiver, run)
+                else:
+                    raise PluginError(f"no active plugin '{receiver}' listens to brain_run_finished here")
+            except BrainError as error:
+                problems.append(f"delivery of run {run.short_id} to {receiver}: {error}")
+                await deliveries.failed(self._database, UUID(run.id), receiver, str(error))
+            else:
+                await deliveries.done(self._database, UUID(run.id), receiver)
+        return problems
+
+    async def deliver_left_behind(self, worker: UUID) -> list[str]:
+        """Deliver what processes that are gone have left open; return the problems, one line each."""
+        problems = []
+        for run_id, receiver in await deliveries.open_for(self._database, worker):
+            run = await runs.get(self._database, run_id)
+            problems += await self.deliver(run, [receiver])
+        return problems
+
+    async def _call_on_finished(self, run: Run, runner: Runner | None) -> None:
+        own = runner is None
+        if runner is None:
+            runner = self._new_runner()
+        try:
+            if own:
+                plan = await runner.load(run.file)
+                if plan.digest != run.version:
+                    raise PluginError(f"{run.file} has changed since the run; its on_finished was not called")
+            await asyncio.wait_for(runner.call_on_finished(run), self._time_limit)
+        except TimeoutError:
+            raise PluginError(f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)") from None
+        except BrainError:
+            raise
+        except Exception as error:
+            raise PluginError(f"on_finished raised {type(error).__name__}: {error}") from error
+        finally:
+            if own:
+                await runner.close()

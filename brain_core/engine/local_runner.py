@@ -1,0 +1,217 @@
+"""Runs the steps of a workflow in this event loop; plain (not async) ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+from brain_core.context import StepContext
+from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.errors import BrainError, StepFailed
+from brain_core.inputs import accept_inputs
+from brain_core.loader import LoadedWorkflow, load_workflow
+from brain_core.placeholders import Json
+from brain_core.run import PlannedStep, Run
+from brain_core.workflow import Step
+
+CANCEL_GRACE = 10.0
+"""Seconds that a cancelled async step gets for cleaning up before it is left behind."""
+
+MAX_ERROR_CHARS = 8_192
+
+
+class LocalRunner:
+    """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say)."""
+
+    def __init__(
+        self,
+        *,
+        check: Callable[[Step], str | None] | None = None,
+        settings: dict[type, Any] | None = None,
+    ) -> None:
+        self._check = check
+        self._settings = settings or {}
+        self._loaded: LoadedWorkflow | None = None
+
+    @property
+    def loaded(self) -> LoadedWorkflow:
+        if self._loaded is None:
+            raise RuntimeError("no workflow is loaded")
+        return self._loaded
+
+    async def load(self, file: str | Path) -> Plan:
+        return self.hold(load_workflow(file, check=self._check))
+
+    def hold(self, loaded: LoadedWorkflow) -> Plan:
+        """Take a workflow that is loaded already."""
+        self._loaded = loaded
+        workflow = loaded.workflow
+        return Plan(
+            workflow=workflow.name,
+            file=str(loaded.path),
+            digest=loaded.digest,
+            sources=loaded.sources,
+            steps=tuple(PlannedStep(step.name, step.type_label()) for step in workflow.steps),
+            description=workflow.description,
+            reads_previous=any(
+                placeholder.root == "previous" for step in workflow.steps for _, placeholder in step.placeholders()
+            ),
+            has_on_finished=workflow.on_finished is not None,
+            inputs={
+                name: {
+                    "type": spec.type_text,
+                    "required": spec.required,
+                    "default": None if spec.required else spec.default,
+                }
+                for name, spec in workflow.input_specs.items()
+            },
+        )
+
+    async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
+        return accept_inputs(self.loaded.workflow.input_specs, given, typed=typed)
+
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+        loaded = self.loaded
+        step = loaded.workflow.steps[request.position]
+        ctx = StepContext(
+            run_id=request.run_id,
+            workflow=loaded.workflow.name,
+            step=step.name,
+            attempt=request.attempt,
+            idempotency_key=str(uuid5(UUID(request.run_id), step.name)),
+            folder=loaded.path.parent,
+            settings=self._settings,
+            on_live=on_live,
+        )
+        try:
+            output = await _run(step.resolved(request.scope), ctx)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return _failed(ctx, "CancelledError: the step cancelled itself")
+        except TimeoutError as error:
+            return _failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a step raises, sys.exit included, is its failure
+            return _failed(ctx, _describe(error, ctx))
+        return StepReply("success", output, None, ctx.logged, _details(ctx))
+
+    async def call_on_finished(self, run: Run) -> None:
+        hook = self.loaded.workflow.on_finished
+        if hook is None:
+            return
+        if inspect.iscoroutinefunction(hook):
+            await hook(run)
+            return
+        answer = await in_thread(lambda: hook(run))
+        if inspect.isawaitable(answer):
+            await answer
+
+    async def close(self) -> None:
+        self._loaded = None
+
+
+class StepTimeLimit(TimeoutError):
+    """The step's own time limit was reached (a TimeoutError that a step raises is something else)."""
+
+
+async def _run(step: Step, ctx: StepContext) -> Any:
+    if step.timeout is None:
+        return await _call(step, ctx)
+    task = asyncio.ensure_future(_call(step, ctx))
+    try:
+        done, _ = await asyncio.wait({task}, timeout=step.timeout)
+        if done:
+            return task.result()
+        raise StepTimeLimit(f"the time limit of {step.timeout:g} s was reached")
+    finally:
+        if not task.done():
+            task.cancel()
+            # Bounded: a step that swallows its cancellation must not hold up the end of the run.
+            await asyncio.wait({task}, timeout=CANCEL_GRACE)
+            if task.done() and not task.cancelled():
+                task.exception()
+
+
+async def _call(step: Step, ctx: StepContext) -> Any:
+    if _is_async(type(step)) or getattr(step, "is_async", False):
+        answer = step.run(ctx)
+    else:
+        answer = await in_thread(lambda: step.run(ctx))
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+@cache
+def _is_async(step_type: type[Step]) -> bool:
+    return inspect.iscoroutinefunction(step_type.run)
+
+
+async def in_thread(call: Callable[[], Any]) -> Any:
+    """Call in a new daemon thread and return or raise what it does.
+
+    Not the loop's executor: its threads are joined at exit, so that a step which never returns would hold up the
+    process for ever. When the waiting task is cancelled the thread is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not future.done():
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+    def work() -> None:
+        value: Any = None
+        failure: BaseException | None = None
+        try:
+            value = context.run(call)
+        except StopIteration as error:
+            # A future cannot hold a StopIteration.
+            failure = RuntimeError(f"StopIteration: {error}")
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting task
+            failure = error
+        # The loop may be closed by now: then nobody waits any more.
+        if not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(settle, value, failure)
+            except RuntimeError:
+                return
+
+    threading.Thread(target=work, name="brain-step", daemon=True).start()
+    return await future
+
+
+def _failed(ctx: StepContext, error: str) -> StepReply:
+    return StepReply("failed", None, error, ctx.logged, _details(ctx))
+
+
+def _details(ctx: StepContext) -> dict[str, Any]:
+    """Return the step's details as far as JSON can hold them; a step's work is not lost over a bad detail."""
+    if not ctx.details:
+        return {}
+    kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
+    return kept
+
+
+def _describe(error: BaseException, ctx: StepContext) -> str:
+    message = str(error)
+    if not isinstance(error, BrainError):
+        frames = "".join(traceback.format_exception(error)[-20:])
+        ctx.log(("\n" if ctx.logged and not ctx.logged.endswith("\n") else "") + frames)
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    elif not isinstance(error, StepFailed) and not message:
+        message = type(error).__name__
+    return message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …"

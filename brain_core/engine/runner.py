@@ -1,0 +1,79 @@
+"""The interface behind which workflow code runs, and the messages that cross it.
+
+The engine never touches a step object: it sends a `StepRequest` and gets a `StepReply`. Both are plain values, so that
+the code may live in this process (`LocalRunner`), in a thread of it (`ThreadRunner`) or in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from brain_core.placeholders import Json, Scope
+from brain_core.run import PlannedStep, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A loaded workflow as the engine sees it: what would run, from which source, and what it needs to know."""
+
+    workflow: str
+    file: str
+    digest: str
+    sources: Mapping[str, str]
+    steps: tuple[PlannedStep, ...]
+    description: str = ""
+    reads_previous: bool = False
+    has_on_finished: bool = False
+    inputs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    """For each declared input its `type`, whether it is `required`, and its `default`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """Run one attempt of the step at `position` (from 0) with the values in `scope`."""
+
+    run_id: str
+    position: int
+    attempt: int
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class StepReply:
+    """How the attempt ended. `output` is what `run()` returned, as it was returned."""
+
+    status: Literal["success", "failed"]
+    output: Any = None
+    error: str | None = None
+    log: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Where workflow code runs. One runner holds one workflow file."""
+
+    async def load(self, file: str | Path) -> Plan:
+        """Load a workflow file; WorkflowFileError says what is wrong with it, a time limit included."""
+        ...
+
+    async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
+        """Check inputs against the loaded workflow and fill in defaults; InputError names the first bad one."""
+        ...
+
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+        """Run one step and return how it ended; whatever the step raises is in the reply.
+
+        Cancelling the call ends the step (its processes too) before CancelledError comes out.
+        """
+        ...
+
+    async def call_on_finished(self, run: Run) -> None:
+        """Call the workflow's `on_finished`; raises what it raises."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the workflow; a plain step that still runs is left behind in its thread."""
+        ...

@@ -1,0 +1,46 @@
+"""The sweep: find workers that are dead and end what they had in hand (G11, G13).
+
+Every command that writes sweeps first, so that a run whose process was killed does not stay `running`. A worker of this
+boot and PID namespace is looked up by pid and start time. Any worker is given up, too, when its beat counter has stood
+still for its whole lease on this host's boot-time clock: what each process here has seen is kept in the database
+(`worker_sightings`), so that short commands judge together what none of them lives long enough to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from brain_core.engine.identity import ProcessIdentity, boot_id, boot_seconds, is_dead
+from brain_core.store import workers
+from brain_core.store.database import Database
+
+
+async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[UUID]:
+    """End the runs of dead workers and return their ids; `receivers` get a delivery for each."""
+    others = [worker for worker in await workers.candidates(database) if worker.id != me]
+    if not others:
+        return []
+    gone: dict[UUID, str] = {}
+    unseen = []
+    for worker in others:
+        process = ProcessIdentity(
+            worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started
+        )
+        if is_dead(process):
+            gone[worker.id] = f"the process that ran it (pid {worker.pid} on {worker.host}) is gone"
+        else:
+            unseen.append(worker)
+    if unseen:
+        silent = await workers.observe(database, boot_id(), boot_seconds())
+        by_id = {worker.id: worker for worker in unseen}
+        for worker_id in silent:
+            if worker_id in by_id:
+                worker = by_id[worker_id]
+                gone[worker_id] = (
+                    f"its worker (pid {worker.pid} on {worker.host}) gave no sign of life for {worker.lease:g} s"
+                )
+    ended: list[UUID] = []
+    for worker_id, reason in gone.items():
+        ended += await workers.take_over(database, [worker_id], reason, list(receivers))
+    return ended
