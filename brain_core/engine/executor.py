@@ -70,6 +70,11 @@ class Execution:
         self._cancel_reason: str | None = None
         self._in_step: asyncio.Task[Any] | None = None
 
+    @property
+    def receivers(self) -> list[str]:
+        """Who is to be told of the end: the plugins that listen, and the workflow itself."""
+        return [*self._hooks.receivers, *([WORKFLOW_RECEIVER] if self.plan.has_on_finished else [])]
+
     def cancel(self, reason: str) -> None:
         """End the run as cancelled: the step that runs now is ended, later ones do not start."""
         if self._cancel_reason is None:
@@ -220,9 +225,6 @@ class Execution:
     async def _end(
         self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None
     ) -> Run:
-        receivers = list(self._hooks.receivers)
-        if self.plan.has_on_finished:
-            receivers.append(WORKFLOW_RECEIVER)
         await self._recorder.finish_run(
             RunEnd(
                 run_id=self.run_id,
@@ -230,7 +232,7 @@ class Execution:
                 status=status,
                 error=error,
                 last=None if last is None else last[1],
-                receivers=receivers,
+                receivers=self.receivers,
             )
         )
         ended_at = last[0].ended_at if last is not None else run.started_at

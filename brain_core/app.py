@@ -1,0 +1,256 @@
+"""Brain: the one place that wires the parts, and the façade that the command line and the tests call."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from brain_core import __version__
+from brain_core.config import LoadedSettings, Settings
+from brain_core.embedded import EmbeddedServer
+from brain_core.engine.beats import Beats
+from brain_core.engine.deliver import Delivery
+from brain_core.engine.events import HookProblem, Watch, nobody
+from brain_core.engine.executor import Execution
+from brain_core.engine.identity import this_process
+from brain_core.engine.local_runner import LocalRunner
+from brain_core.engine.runner import Plan, Runner
+from brain_core.engine.sweep import sweep
+from brain_core.engine.thread_runner import ThreadRunner
+from brain_core.placeholders import Json, Previous
+from brain_core.plugin.manager import PluginManager
+from brain_core.run import Run
+from brain_core.store import deliveries, migrate, runs, workers
+from brain_core.store.database import Database
+from brain_core.store.recorder import Recorder
+from brain_core.store.workers import WorkerIdentity
+
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
+
+
+class Brain:
+    """An open brain: settings, plugins and a database whose schema is up to date. Made by `Brain.open`."""
+
+    def __init__(
+        self, settings: LoadedSettings, plugins: PluginManager, db: Database, server: EmbeddedServer | None
+    ) -> None:
+        self.loaded_settings = settings
+        self.settings: Settings = settings.settings
+        self.plugins = plugins
+        self.db = db
+        self._server = server
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: LoadedSettings, plugins: PluginManager) -> AsyncIterator[Brain]:
+        """Connect (starting the embedded PostgreSQL where no database is configured) and bring the schema up to date.
+
+        DatabaseError when there is no database to be had or its schema is newer than this brain-core.
+        """
+        url, server = _database_url(settings.settings)
+        try:
+            db = await Database.open(url)
+            try:
+                await migrate.ensure_schema(db)
+                yield cls(settings, plugins, db, server)
+            finally:
+                await db.close()
+        finally:
+            if server is not None:
+                server.close()
+
+    def new_runner(self) -> Runner:
+        """Return a runner for one workflow file in this process, in a thread of its own."""
+        return new_runner(self.settings, self.plugins)
+
+    async def run_file(
+        self,
+        file: str | Path,
+        given: Mapping[str, Any],
+        *,
+        typed: bool = True,
+        watch: Watch = nobody,
+    ) -> Run:
+        """Load a workflow file and run it here, from start to end; return the finished run.
+
+        `typed` says that the inputs are texts from a command line. Nothing is written when the file or an input is
+        refused. Ctrl-C and SIGTERM end the run as cancelled; a second signal ends the process at once, and the next
+        command that writes ends the run.
+        """
+        runner = self.new_runner()
+        try:
+            plan = await runner.load(file)
+            inputs = await runner.accept_inputs(given, typed=typed)
+            return await self._run(plan, inputs, runner, watch)
+        finally:
+            await runner.close()
+
+    async def _run(self, plan: Plan, inputs: dict[str, Json], runner: Runner, watch: Watch) -> Run:
+        worker = _worker_identity(self.settings)
+        await self._tidy_up(worker.id, watch)
+        beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
+        recorder = Recorder(self.db, worker)
+        recorder.add_version(plan.digest, dict(plan.sources))
+        execution = Execution(
+            plan,
+            inputs,
+            runner=runner,
+            recorder=recorder,
+            hooks=self.plugins,
+            watch=watch,
+            max_output=self.settings.max_output,
+            previous=await self._previous(plan),
+        )
+        beats.start()
+        try:
+            with _ended_by_signals(execution.cancel):
+                run = await execution.run()
+            for text in await self._delivery().deliver(run, execution.receivers, runner):
+                watch(HookProblem(text))
+        finally:
+            beats.stop()
+            await recorder.close()
+        await workers.stop(self.db, worker.id)
+        return run
+
+    async def _tidy_up(self, worker: UUID, watch: Watch) -> None:
+        """End what dead workers left, and deliver what dead processes did not; every writing command begins so."""
+        await sweep(self.db, worker, self.plugins.receivers)
+        for text in await self._delivery().deliver_left_behind(worker):
+            watch(HookProblem(text))
+
+    async def _previous(self, plan: Plan) -> Previous | None:
+        found = await runs.previous(self.db, plan.workflow) if plan.reads_previous else None
+        return None if found is None else Previous(str(found[0]), found[1])
+
+    def _delivery(self) -> Delivery:
+        return Delivery(
+            self.db, self.plugins, new_runner=self.new_runner, time_limit=self.settings.hook_timeout
+        )
+
+    async def history(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 20,
+        before: str | None = None,
+    ) -> list[Run]:
+        """Return runs, newest first, without their steps; `before` is the id of the run to go on from."""
+        last = None if before is None else await runs.find(self.db, before)
+        return await runs.history(
+            self.db, workflow=workflow, status=status, since=since, limit=limit, before=last
+        )
+
+    async def show(self, id_prefix: str | None = None) -> Run:
+        """Return one run with its steps: the one whose id begins so, or the last one. RunNotFound otherwise."""
+        return await runs.find(self.db, id_prefix)
+
+    async def check(self) -> list[runs.Violation]:
+        """Sweep, then return every row of the history that breaks a rule of G13; empty when all is well."""
+        await self._tidy_up(uuid4(), nobody)
+        return await runs.check_history(self.db)
+
+    async def status(self) -> dict[str, Json]:
+        """Return counts of runs by status, the living workers, open deliveries and the schema's state."""
+        return {
+            "database": self.db.place,
+            "embedded": self._server is not None,
+            "schema": await migrate.schema_state(self.db),
+            "runs": await runs.counts(self.db),
+            "workers": len(await workers.candidates(self.db)),
+            "deliveries": len(await deliveries.unfinished(self.db)),
+        }
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date and return the names of the migrations that were applied."""
+        return await migrate.migrate(self.db)
+
+    async def deliveries(self) -> list[deliveries.DeliveryRow]:
+        """Return the deliveries that are open or failed, oldest first."""
+        return await deliveries.unfinished(self.db)
+
+    async def retry_deliveries(self, id_prefix: str) -> list[str]:
+        """Deliver the failed and open deliveries of a run again; return the problems, one line each."""
+        run = await runs.find(self.db, id_prefix)
+        receivers = await deliveries.reopen(self.db, UUID(run.id))
+        return await self._delivery().deliver(run, receivers)
+
+
+def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
+    """Return a runner for one workflow file in a thread of this process; needs no database."""
+    inner = LocalRunner(
+        check=lambda step: plugins.refusal_of(type(step)), settings=plugins.settings_for_steps
+    )
+    return ThreadRunner(inner, import_timeout=settings.import_timeout)
+
+
+async def load_plan(
+    settings: Settings, plugins: PluginManager, file: str | Path, given: Mapping[str, Any] | None = None
+) -> tuple[Plan, dict[str, Json]]:
+    """Load and check a workflow file without running anything and without a database.
+
+    Returns the plan and, where `given` (texts from a command line) is not None, the inputs of such a run.
+    """
+    runner = new_runner(settings, plugins)
+    try:
+        plan = await runner.load(file)
+        inputs = {} if given is None else await runner.accept_inputs(given, typed=True)
+        return plan, inputs
+    finally:
+        await runner.close()
+
+
+def _database_url(settings: Settings) -> tuple[str, EmbeddedServer | None]:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value(), None
+    server = EmbeddedServer(settings.home, settings.embedded_idle)
+    return server.ensure(), server
+
+
+def _worker_identity(settings: Settings) -> WorkerIdentity:
+    process = this_process()
+    return WorkerIdentity(
+        id=uuid4(),
+        kind="run",
+        host=process.host,
+        boot_id=process.boot_id,
+        pid_namespace=process.pid_namespace,
+        pid=process.pid,
+        process_started=process.started,
+        version=__version__,
+        lease=settings.lease,
+    )
+
+
+@contextmanager
+def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
+    """Turn the first ending signal into a cancellation; the second one gets its usual meaning back: now."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(name: str) -> None:
+        for each in END_SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        cancel(f"cancelled by {name}")
+
+    try:
+        for each in END_SIGNALS:
+            loop.add_signal_handler(each, on_signal, "Ctrl-C" if each is signal.SIGINT else each.name)
+    except (RuntimeError, ValueError):
+        # Not the main thread: whoever called us there handles signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        for each in END_SIGNALS:
+            loop.remove_signal_handler(each)
