@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from brain_core import __version__
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.beats import Beats
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import HookProblem, Watch, nobody
 from brain_core.engine.executor import Execution
-from brain_core.engine.identity import this_process
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import Plan, Runner
-from brain_core.engine.sweep import sweep
+from brain_core.engine.sweep import sweep, worker_identity
 from brain_core.engine.thread_runner import ThreadRunner
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
@@ -29,7 +27,6 @@ from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.recorder import Recorder
-from brain_core.store.workers import WorkerIdentity
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
@@ -93,7 +90,7 @@ class Brain:
             await runner.close()
 
     async def _run(self, plan: Plan, inputs: dict[str, Json], runner: Runner, watch: Watch) -> Run:
-        worker = _worker_identity(self.settings)
+        worker = worker_identity("run", self.settings.lease)
         await self._tidy_up(worker.id, watch)
         beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
         recorder = Recorder(self.db, worker)
@@ -214,21 +211,6 @@ def _database_url(settings: Settings) -> tuple[str, EmbeddedServer | None]:
         return settings.database_url.get_secret_value(), None
     server = EmbeddedServer(settings.home, settings.embedded_idle)
     return server.ensure(), server
-
-
-def _worker_identity(settings: Settings) -> WorkerIdentity:
-    process = this_process()
-    return WorkerIdentity(
-        id=uuid4(),
-        kind="run",
-        host=process.host,
-        boot_id=process.boot_id,
-        pid_namespace=process.pid_namespace,
-        pid=process.pid,
-        process_started=process.started,
-        version=__version__,
-        lease=settings.lease,
-    )
 
 
 @contextmanager

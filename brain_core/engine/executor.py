@@ -16,7 +16,16 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from brain_core.engine.events import Event, HookProblem, Live, RunEnded, RunStarted, StepEnded, StepStarted, Watch
+from brain_core.engine.events import (
+    Event,
+    HookProblem,
+    Live,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+    Watch,
+)
 from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
 from brain_core.errors import StepFailed
 from brain_core.placeholders import Json, Previous, Scope

@@ -9,11 +9,14 @@ still for its whole lease on this host's boot-time clock: what each process here
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
+from typing import Literal
+from uuid import UUID, uuid4
 
-from brain_core.engine.identity import ProcessIdentity, boot_id, boot_seconds, is_dead
+from brain_core import __version__
+from brain_core.engine.identity import ProcessIdentity, boot_id, boot_seconds, is_dead, this_process
 from brain_core.store import workers
 from brain_core.store.database import Database
+from brain_core.store.workers import WorkerIdentity
 
 
 async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[UUID]:
@@ -44,3 +47,19 @@ async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[
     for worker_id, reason in gone.items():
         ended += await workers.take_over(database, [worker_id], reason, list(receivers))
     return ended
+
+
+def worker_identity(kind: Literal["run", "daemon"], lease: float) -> WorkerIdentity:
+    """Return this process as a worker with a new id; `lease` is in seconds."""
+    process = this_process()
+    return WorkerIdentity(
+        id=uuid4(),
+        kind=kind,
+        host=process.host,
+        boot_id=process.boot_id,
+        pid_namespace=process.pid_namespace,
+        pid=process.pid,
+        process_started=process.started,
+        version=__version__,
+        lease=lease,
+    )

@@ -84,7 +84,6 @@ class ThreadRunner:
 
     def _line_of(self, file: Path) -> int | None:
         """Return the line of the workflow file at which its thread stands now, when it stands in it."""
-        import sys
 
         path = str(file.resolve())
         for thread in threading.enumerate():
