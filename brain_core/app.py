@@ -128,9 +128,7 @@ class Brain:
         return None if found is None else Previous(str(found[0]), found[1])
 
     def _delivery(self) -> Delivery:
-        return Delivery(
-            self.db, self.plugins, new_runner=self.new_runner, time_limit=self.settings.hook_timeout
-        )
+        return Delivery(self.db, self.plugins, new_runner=self.new_runner, time_limit=self.settings.hook_timeout)
 
     async def history(
         self,
@@ -143,9 +141,7 @@ class Brain:
     ) -> list[Run]:
         """Return runs, newest first, without their steps; `before` is the id of the run to go on from."""
         last = None if before is None else await runs.find(self.db, before)
-        return await runs.history(
-            self.db, workflow=workflow, status=status, since=since, limit=limit, before=last
-        )
+        return await runs.history(self.db, workflow=workflow, status=status, since=since, limit=limit, before=last)
 
     async def show(self, id_prefix: str | None = None) -> Run:
         """Return one run with its steps: the one whose id begins so, or the last one. RunNotFound otherwise."""
@@ -184,9 +180,7 @@ class Brain:
 
 def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
     """Return a runner for one workflow file in a thread of this process; needs no database."""
-    inner = LocalRunner(
-        check=lambda step: plugins.refusal_of(type(step)), settings=plugins.settings_for_steps
-    )
+    inner = LocalRunner(check=lambda step: plugins.refusal_of(type(step)), settings=plugins.settings_for_steps)
     return ThreadRunner(inner, import_timeout=settings.import_timeout)
 
 

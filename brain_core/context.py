@@ -17,8 +17,8 @@ MAX_LOG_CHARS = 262_144
 class StepContext:
     """Handed to `Step.run`; one for each attempt of a step.
 
-    `idempotency_key` is the same for all attempts of this step in this run (G10). `folder` is the folder of the workflow
-    file; relative paths in steps start there. Everything here may be called from any thread.
+    `idempotency_key` is the same for all attempts of this step in this run (G10). `folder` is the folder of the
+    workflow file; relative paths in steps start there. Everything here may be called from any thread.
     """
 
     def __init__(

@@ -79,7 +79,9 @@ def declare(name: str, value: Any) -> InputSpec:
         if not spec.required:
             spec.default = adapter.dump_python(value, mode="json")
     except (PydanticSchemaGenerationError, PydanticSerializationError):
-        raise ValueError(f"input '{name}' is a {type(value).__name__}; give a JSON value as its default, or a type") from None
+        raise ValueError(
+            f"input '{name}' is a {type(value).__name__}; give a JSON value as its default, or a type"
+        ) from None
     return spec
 
 

@@ -218,6 +218,4 @@ def resolve(template: str, scope: Scope) -> Json:
 
 def resolve_text(template: str, scope: Scope) -> str:
     """Fill in a template; the result is always text."""
-    return "".join(
-        piece if isinstance(piece, str) else as_text(scope.lookup(piece)) for piece in parse(template)
-    )
+    return "".join(piece if isinstance(piece, str) else as_text(scope.lookup(piece)) for piece in parse(template))

@@ -224,5 +224,3 @@ class Workflow(BaseModel):
 
 def _declared(inputs: dict[str, InputSpec]) -> str:
     return f" (declared: {', '.join(inputs)})" if inputs else "; it declares none: Workflow(inputs={…})"
-
-

@@ -75,9 +75,7 @@ class Delivery:
                     raise PluginError(f"{run.file} has changed since the run; its on_finished was not called")
             await asyncio.wait_for(runner.call_on_finished(run), self._time_limit)
         except TimeoutError:
-            raise PluginError(
-                f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)"
-            ) from None
+            raise PluginError(f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)") from None
         except BrainError:
             raise
         except Exception as error:

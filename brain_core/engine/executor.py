@@ -1,8 +1,8 @@
 """Carries one run from its start to its end: three kinds of commit, and nothing open in between.
 
 Starting the run is one commit; a step's result and the start of the next is one; the last step's result and the end of
-the run, with its deliveries, is one (design: "few commits"). Every write carries the claim number, so that a worker that
-lost its run writes nothing (G12). The run ends in a final row whatever its steps do, a cancellation included.
+the run, with its deliveries, is one. Every write carries the claim number, so that a worker that lost its run writes
+nothing (G12). The run ends in a final row whatever its steps do, a cancellation included.
 """
 
 from __future__ import annotations
@@ -231,9 +231,7 @@ class Execution:
         )
         return step, write
 
-    async def _end(
-        self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None
-    ) -> Run:
+    async def _end(self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None) -> Run:
         await self._recorder.finish_run(
             RunEnd(
                 run_id=self.run_id,

@@ -54,7 +54,7 @@ def pid_namespace() -> str:
 
 
 def boot_seconds() -> float:
-    """Return the seconds since this host booted, sleep included where the platform can tell; the same for all processes."""
+    """Return the seconds since this host booted, sleep included where the platform can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 

@@ -63,9 +63,7 @@ class LocalRunner:
             steps=tuple(PlannedStep(step.name, step.type_label()) for step in workflow.steps),
             description=workflow.description,
             reads_previous=any(
-                placeholder.root == "previous"
-                for step in workflow.steps
-                for _, placeholder in step.placeholders()
+                placeholder.root == "previous" for step in workflow.steps for _, placeholder in step.placeholders()
             ),
             has_on_finished=workflow.on_finished is not None,
             inputs={

@@ -27,9 +27,7 @@ async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[
     gone: dict[UUID, str] = {}
     unseen = []
     for worker in others:
-        process = ProcessIdentity(
-            worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started
-        )
+        process = ProcessIdentity(worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started)
         if is_dead(process):
             gone[worker.id] = f"the process that ran it (pid {worker.pid} on {worker.host}) is gone"
         else:
