@@ -1,0 +1,202 @@
+"""The `brain` command: a table of commands, each loaded when it is used, and what becomes of errors.
+
+`brain --help` imports none of the commands. Plugins are asked for commands only by the help, by completion and by a
+name that the table does not hold.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from brain_core import __version__
+from brain_core.cli import output
+from brain_core.errors import BrainError, nearest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("brain_core.cli.run", "Run a workflow file and record the run."),
+    "history": ("brain_core.cli.history", "List runs, the newest first."),
+    "show": ("brain_core.cli.show", "Show one run: its steps, outputs and errors."),
+    "validate": ("brain_core.cli.validate", "Check workflow files without running them."),
+    "new": ("brain_core.cli.new", "Write a starter file."),
+    "status": ("brain_core.cli.status", "Show database, workers and counts; check the history."),
+    "deliveries": ("brain_core.cli.deliveries", "List run-finished hooks that are open or failed; retry them."),
+    "plugins": ("brain_core.cli.plugins", "List plugins and what is wrong with them."),
+    "config": ("brain_core.cli.config", "Print every setting and where it came from."),
+    "db": ("brain_core.cli.db", "Start, stop and reach the embedded PostgreSQL."),
+    "migrate": ("brain_core.cli.migrate", "Bring the database schema up to date."),
+}
+"""Name → (module with `app`, one line of help). The order is that of the help."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(TyperGroup):
+    """The root command: knows the table, imports a command's module when it is used, asks plugins last."""
+
+    _of_plugins: dict[str, Any] | None = None
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [*COMMANDS, *self.plugin_commands(quiet=ctx.resilient_parsing)]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        if cmd_name not in COMMANDS:
+            return self.plugin_commands(quiet=ctx.resilient_parsing).get(cmd_name)
+        module, help_line = COMMANDS[cmd_name]
+        command = get_command(import_module(module).app)
+        command.name = cmd_name
+        command.short_help = help_line
+        return command
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        command = self.get_command(ctx, args[0])
+        if command is None and not ctx.resilient_parsing:
+            guess = nearest(args[0], self.list_commands(ctx))
+            ctx.fail(f"no such command '{output.one_line(args[0])}'{guess}")
+        return args[0] if command else None, command, args[1:]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        if found := self.plugin_commands():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found.items()])
+
+    def invoke(self, ctx: typer.Context) -> None:  # type: ignore[override]
+        # What a command returns is nothing to us; a plugin's must not be taken for an exit code.
+        super().invoke(ctx)
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
+        # Without this the completion of a command's name would import every command.
+        from typer._click.shell_completion import CompletionItem
+
+        known = {name: text for name, (_, text) in COMMANDS.items()}
+        for name, command in self.plugin_commands(quiet=True).items():
+            known[name] = command.get_short_help_str()
+        names = [CompletionItem(name, help=text) for name, text in known.items() if name.startswith(incomplete)]
+        return names or [
+            CompletionItem(option, help=getattr(parameter, "help", None))
+            for parameter in self.get_params(ctx)
+            for option in getattr(parameter, "opts", [])
+            if option.startswith("-") and incomplete.startswith("-") and option.startswith(incomplete)
+        ]
+
+    def plugin_commands(self, *, quiet: bool = False) -> dict[str, Any]:
+        """Return the commands that plugins bring; what fails on the way is said on stderr and leaves the rest."""
+        if self._of_plugins is None:
+            self._of_plugins = {}
+            for name, command in _ask_plugins(quiet):
+                if name not in COMMANDS:
+                    self._of_plugins[name] = command
+                elif not quiet:
+                    output.note(f"brain: note: a plugin brings a command '{name}'; brain has its own, which stays")
+        return self._of_plugins
+
+
+def _ask_plugins(quiet: bool) -> list[tuple[str, Any]]:
+    from brain_core.cli.plugin_commands import any_brought, collect
+
+    if not any_brought():
+        return []
+    found: list[tuple[str, Any]] = []
+    gathered = typer.Typer(add_completion=False, rich_markup_mode=None)
+    problems = collect(gathered)
+    for declared in (gathered.registered_commands, gathered.registered_groups):
+        for one in declared:
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            getattr(
+                alone, "registered_commands" if declared is gathered.registered_commands else "registered_groups"
+            ).append(one)
+            try:
+                found += get_group(alone).commands.items()
+            except Exception as error:
+                problems.append(f"the command '{one.name}' of a plugin cannot be used: {type(error).__name__}: {error}")
+    if not quiet:
+        for problem in problems:
+            output.note(f"brain: note: {output.one_line(problem)}")
+    return found
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.emit(f"brain-core {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="brain",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Run workflow files and keep their history in PostgreSQL."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `brain` with the given arguments (those of the process unless given) and return its exit code.
+
+    An expected error becomes one line on stderr; anything else is a bug and keeps its traceback.
+    """
+    output.prepare()
+    try:
+        code = _dispatch(arguments)
+        output.finish()
+    except BrainError as error:
+        code = _complain(error)
+    return code
+
+
+def _complain(error: BrainError) -> int:
+    output.note(f"{output.style('brain: error:', 'red', sys.stderr)} {output.one_line(str(error))}")
+    return error.exit_code
+
+
+def _dispatch(arguments: list[str] | None) -> int:
+    try:
+        # Not standalone: the answers to errors are ours. What comes back is a command's result or an exit code.
+        result = get_command(app).main(args=arguments, prog_name="brain", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.TyperException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        output.note("brain: interrupted")
+        return INTERRUPTED
+    except SystemExit as stop:
+        # Typer ends so when the reader of its help or its completion went away.
+        return 0 if isinstance(stop.__context__, BrokenPipeError) else _code_of(stop)
+
+
+def _usage(error: typer.TyperException) -> int:
+    text = error.format_message().strip()
+    if text.startswith("Usage:"):  # a group without a command: the help is the answer
+        output.note(text)
+        return error.exit_code
+    text = output.one_line(" ".join(text.split())).rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"{' See' if text.endswith('?') else '; see'} '{context.command_path} --help'" if context is not None else ""
+    output.note(f"{output.style('brain: error:', 'red', sys.stderr)} {text[:1].lower()}{text[1:]}{hint}")
+    return error.exit_code
+
+
+def _code_of(stop: SystemExit) -> int:
+    return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

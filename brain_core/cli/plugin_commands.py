@@ -1,0 +1,59 @@
+"""Asks plugins for commands, and first whether any could bring one at all, which is cheap to know."""
+
+from __future__ import annotations
+
+import typer
+
+from brain_core.errors import BrainError
+
+_HOOK = b"brain_commands"
+
+
+def any_brought() -> bool:
+    """Whether an installed plugin may bring commands, told from the text of its module without importing it.
+
+    Loading the settings and the plugins costs more than all the rest of `brain --help`, and few plugins have commands.
+    A module whose text cannot be read, or that takes its names from elsewhere by `*`, counts as one that may.
+    """
+    from importlib.metadata import entry_points
+
+    return any(_may_bring(entry.module) for entry in entry_points(group="brain"))
+
+
+def _may_bring(module: str) -> bool:
+    from importlib.machinery import PathFinder
+
+    path = None
+    spec = None
+    name = ""
+    for part in module.split("."):
+        # Step by step and not by find_spec("a.b"), which would import a.
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, path)
+        if spec is None:
+            return True
+        path = list(spec.submodule_search_locations or ())
+    source = spec.origin if spec else None
+    if source is None or not source.endswith(".py"):
+        return True
+    try:
+        with open(source, "rb") as file:  # noqa: PTH123 - pathlib is not imported on this path
+            text = file.read()
+    except OSError:
+        return True
+    return _HOOK in text or b"import *" in text
+
+
+def collect(app: typer.Typer) -> list[str]:
+    """Let the plugins add their commands to `app`; return what went wrong, one line each. Never raises."""
+    try:
+        from brain_core.config import load_settings
+        from brain_core.plugin.manager import PluginManager
+
+        loaded = load_settings()
+        PluginManager.load(loaded.settings).add_commands(app)
+    except BrainError as error:
+        return [f"no commands of plugins: {error}"]
+    except Exception as error:  # noqa: BLE001 - help has to come whatever a plugin does
+        return [f"no commands of plugins: {type(error).__name__}: {error}"]
+    return []
