@@ -1,0 +1,56 @@
+"""`brain history` of the last 20 runs with 1,000 and with 1,000,000 runs stored."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+
+import asyncpg
+from bench import Bench, home_and_url
+
+from brain_core.store import runs
+
+ROUNDS = 200
+FILL = """
+insert into brain.runs (id, workflow_name, file, workflow_hash, status, inputs, planned_steps, claim, worker_id,
+                        created_at, started_at, ended_at)
+select gen_random_uuid(), 'w' || (n % 50), '/w.py', v.workflow_hash, 'success', '{}', '[{"name": "a", "type": "t"}]',
+       1, v.worker_id, t, t, t
+from (select workflow_hash, worker_id from brain.runs limit 1) v,
+     generate_series($1::int, $2::int) n, lateral (select now() - interval '1 second' * (2000000 - n) as t) times
+"""
+
+
+async def median_ms(bench: Bench, workflow: str | None) -> float:
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        found = await runs.history(bench.db, workflow=workflow, status=None, since=None, limit=20, before=None)
+        took.append((time.perf_counter() - began) * 1000)
+        assert len(found) == 20
+    return statistics.median(took)
+
+
+async def main(url: str) -> None:
+    bench = await Bench.open(url, 2)
+    await bench.run_once()
+    connection = await asyncpg.connect(url)
+    figures = []
+    for first, last in ((1, 1_000), (1_001, 1_000_000)):
+        await connection.execute("set session_replication_role = replica")
+        await connection.execute(FILL, first, last)
+        await connection.execute("analyze brain.runs")
+        figures.append((await median_ms(bench, None), await median_ms(bench, "w7")))
+    for title, (every, one) in zip(("1,000", "1,000,000"), figures, strict=True):
+        print(
+            f"{title:>10} runs   all {every:.2f} ms ({every / figures[0][0]:.2f})"
+            f"   one workflow {one:.2f} ms ({one / figures[0][1]:.2f})"
+        )
+    await connection.close()
+    await bench.close()
+
+
+if __name__ == "__main__":
+    with home_and_url() as (_, url):
+        asyncio.run(main(url))
