@@ -1,0 +1,191 @@
+"""A workflow file → a Workflow, or one clear line that says what is wrong, with file and line.
+
+The file is run as a module of its own, named after its path, with its folder first among the places for imports.
+Nothing of it is cached on disk. Files of one process share what all Python modules share; what harms more than the
+file itself (an endless loop, `os._exit`) is for the runner to bound.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from brain_core.errors import WorkflowFileError, nearest
+from brain_core.loader_folder import Folder
+from brain_core.loader_source import one_line, read_source
+from brain_core.workflow import Step, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedWorkflow:
+    """A workflow with what a record of it needs.
+
+    `sources` holds the file's text and that of every module that it imported from its folder, each by its path in that
+    folder; `digest` is the SHA-256 of these.
+    """
+
+    workflow: Workflow
+    path: Path
+    sources: Mapping[str, str]
+    digest: str
+
+
+Check = Callable[[Step], str | None]
+
+_lock = threading.RLock()
+_active: Folder | None = None
+
+
+def load_workflow(file: str | Path, *, check: Check | None = None) -> LoadedWorkflow:
+    """Import a workflow file and return its workflow; WorkflowFileError says in one line why that cannot be done.
+
+    `check` may refuse a step by returning why. There is no time limit here; the caller sets one. After a failure the
+    process imports as it did before; after a success the file's folder stays the first place for imports until the
+    next file is loaded, so that a step may import a module beside the file when it runs.
+    """
+    global _active
+    shown = one_line(os.fspath(file), 4_096)
+    path, text = read_source(file, shown)
+    with _lock:
+        before = _active
+        if before is not None:
+            before.leave()
+        folder = Folder(path.parent)
+        try:
+            loaded = _load(path, text, shown, folder, check)
+        except BaseException:
+            folder.leave()
+            if before is not None:
+                before.enter()
+            raise
+        _active = folder
+    return loaded
+
+
+def _load(path: Path, text: str, shown: str, folder: Folder, check: Check | None) -> LoadedWorkflow:
+    module = _module(path)
+    former = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    folder.enter()
+    try:
+        problem = _execute(module, path, text, folder)
+        if problem is None:
+            problem = _examine(module, path, text, folder, check)
+    except BaseException:
+        _put_back(module.__name__, former)
+        raise
+    if problem is not None:
+        _put_back(module.__name__, former)
+        # Outside the handler: the error must not keep the frames of the failed file alive.
+        raise WorkflowFileError(problem[0], file=shown, line=problem[1])
+    sources = {_storable(path.name): text, **{_storable(name): body for name, body in folder.sources.items()}}
+    return LoadedWorkflow(vars(module)["workflow"], path, sources, digest_of(sources))
+
+
+def digest_of(sources: Mapping[str, str]) -> str:
+    """Return the SHA-256 of sources, whatever their order."""
+    total = hashlib.sha256()
+    for name, text in sorted(sources.items()):
+        for part in (name.encode(), text.encode()):
+            total.update(len(part).to_bytes(8, "big") + part)
+    return total.hexdigest()
+
+
+def _storable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _module(path: Path) -> ModuleType:
+    stem = re.sub(r"\W", "_", path.stem, flags=re.ASCII)[:60]
+    name = f"brain_workflow_{stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__spec__ = ModuleSpec(name, None, origin=str(path))
+    return module
+
+
+def _put_back(name: str, former: ModuleType | None) -> None:
+    if former is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = former
+
+
+def _execute(module: ModuleType, path: Path, text: str, folder: Folder) -> tuple[str, int | None] | None:
+    """Run the file; return what is wrong and where, or None."""
+    try:
+        code = compile(text, str(path), "exec", dont_inherit=True)
+    except (RecursionError, MemoryError, OverflowError):
+        return "the file nests too deeply for Python", None
+    except SyntaxError as error:
+        return one_line(f"syntax error: {error.msg}"), error.lineno
+    except ValueError as error:
+        return one_line(f"syntax error: {error}"), None
+    try:
+        exec(code, vars(module))  # noqa: S102 - running the user's own file is what this is for
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the file raises, sys.exit included, is its own problem
+        from brain_core.loader_report import Report
+
+        return Report(path, folder, vars(module)).of(error)
+    return None
+
+
+def _examine(
+    module: ModuleType, path: Path, text: str, folder: Folder, check: Check | None
+) -> tuple[str, int | None] | None:
+    """Look at what the file has defined; return what is wrong and where, or None."""
+    found = vars(module)
+    if "workflow" not in found:
+        return _no_workflow(found), None
+    workflow = found["workflow"]
+    if not issubclass(type(workflow), Workflow):
+        return _wrong_type(workflow), _line_of_assignment(text)
+    for step in workflow.steps:
+        problem = check(step) if check is not None else None
+        if problem is None and type(step).run is Step.run:
+            problem = f"step '{step.name}': the class {type(step).__name__} has no run(); a step type defines one"
+        if problem is not None:
+            from brain_core.loader_report import Report
+
+            report = Report(path, folder, found)
+            return one_line(problem + report.place(step)), report.line_of(step)
+    return None
+
+
+def _no_workflow(found: Mapping[str, Any]) -> str:
+    others = [name for name, value in found.items() if issubclass(type(value), Workflow)]
+    if others:
+        return f"the file has no `workflow`; its Workflow is named '{one_line(others[0], 100)}', name it `workflow`"
+    guess = nearest("workflow", [name for name in found if not name.startswith("_") and name != "Workflow"])
+    return f"the file has no `workflow`{guess or '; write: workflow = Workflow(name=…, steps=[…])'}"
+
+
+def _wrong_type(workflow: Any) -> str:
+    if isinstance(workflow, type):
+        return f"`workflow` is the class {workflow.__name__}, not a Workflow; write: workflow = Workflow(…)"
+    if issubclass(type(workflow), Step):
+        return "`workflow` is a step, not a Workflow; write: workflow = Workflow(name=…, steps=[…])"
+    called = "; call it, if it makes one" if callable(workflow) else ""
+    return one_line(f"`workflow` is a {type(workflow).__name__}, not a Workflow{called}")
+
+
+def _line_of_assignment(text: str) -> int | None:
+    line = None
+    for node in ast.walk(ast.parse(text)):
+        named = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "workflow"
+        defined = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == "workflow"
+        if named or defined:
+            line = max(line or 0, node.lineno)  # type: ignore[attr-defined]
+    return line
