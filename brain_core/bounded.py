@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 
 class BoundedText:
-    """Keeps the first and the last half of `limit` characters and counts what fell out between them."""
+    """Keeps the first and the last half of `limit` characters and counts what fell out between them.
+
+    Any thread may add.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._half = max(1, limit // 2)
+        if limit < 2:
+            raise ValueError(f"limit is {limit}; it has to be 2 at least")
+        self._half = limit // 2
+        self._room = limit - self._half
+        self._lock = threading.Lock()
         self._head: list[str] = []
         self._head_size = 0
         self._tail: deque[str] = deque()
@@ -18,6 +26,10 @@ class BoundedText:
         """How many characters have been left out so far."""
 
     def add(self, text: str) -> None:
+        with self._lock:
+            self._add(text)
+
+    def _add(self, text: str) -> None:
         room = self._half - self._head_size
         if room > 0:
             self._head.append(text[:room])
@@ -27,8 +39,8 @@ class BoundedText:
             return
         self._tail.append(text)
         self._tail_size += len(text)
-        while self._tail_size > self._half:
-            over = self._tail_size - self._half
+        while self._tail_size > self._room:
+            over = self._tail_size - self._room
             first = self._tail.popleft()
             if len(first) > over:
                 self._tail.appendleft(first[over:])
@@ -38,5 +50,6 @@ class BoundedText:
 
     def text(self) -> str:
         """Return what is kept, with a line that says how much is missing where something is."""
-        head, tail = "".join(self._head), "".join(self._tail)
-        return head + tail if not self.cut else f"{head}\n[… {self.cut:,} characters left out …]\n{tail}"
+        with self._lock:
+            head, tail, cut = "".join(self._head), "".join(self._tail), self.cut
+        return head + tail if not cut else f"{head}\n[… {cut:,} characters left out …]\n{tail}"

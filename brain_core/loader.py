@@ -136,10 +136,17 @@ def _execute(module: ModuleType, path: Path, text: str, folder: Folder) -> tuple
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the file raises, sys.exit included, is its own problem
-        from brain_core.loader_report import Report
-
-        return Report(path, folder, vars(module)).of(error)
+        return _report(error, path, folder, vars(module))
     return None
+
+
+def _report(error: BaseException, path: Path, folder: Folder, variables: Mapping[str, Any]) -> tuple[str, int | None]:
+    from brain_core.loader_report import Report
+
+    try:
+        return Report(path, folder, variables).of(error)
+    except Exception:  # noqa: BLE001 - an error made so that it cannot even be described
+        return f"an error of the type {one_line(type(error).__name__)}", None
 
 
 def _examine(
@@ -167,8 +174,9 @@ def _examine(
 def _no_workflow(found: Mapping[str, Any]) -> str:
     others = [name for name, value in found.items() if issubclass(type(value), Workflow)]
     if others:
-        return f"the file has no `workflow`; its Workflow is named '{one_line(others[0], 100)}', name it `workflow`"
-    guess = nearest("workflow", [name for name in found if not name.startswith("_") and name != "Workflow"])
+        name = one_line(str(others[0]), 100)
+        return f"the file has no `workflow`; its Workflow is named '{name}', name it `workflow`"
+    guess = nearest("workflow", [name for name in map(str, found) if not name.startswith("_") and name != "Workflow"])
     return f"the file has no `workflow`{guess or '; write: workflow = Workflow(name=…, steps=[…])'}"
 
 
@@ -182,10 +190,22 @@ def _wrong_type(workflow: Any) -> str:
 
 
 def _line_of_assignment(text: str) -> int | None:
-    line = None
-    for node in ast.walk(ast.parse(text)):
-        named = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "workflow"
-        defined = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == "workflow"
-        if named or defined:
-            line = max(line or 0, node.lineno)  # type: ignore[attr-defined]
-    return line
+    """Return the last line outside of functions and classes on which the file gives `workflow` a meaning."""
+    line = 0
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        scope = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
+        if _names_workflow(node):
+            line = max(line, getattr(node, "lineno", 0))
+        if not scope:
+            waiting.extend(ast.iter_child_nodes(node))
+    return line or None
+
+
+def _names_workflow(node: ast.AST) -> bool:
+    if isinstance(node, ast.Name):
+        return isinstance(node.ctx, ast.Store) and node.id == "workflow"
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name) == "workflow"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == "workflow"

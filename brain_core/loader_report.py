@@ -111,7 +111,8 @@ class Report:
     def _no_module(self, name: str) -> str:
         top = name.partition(".")[0]
         if top in DISTRIBUTIONS and name == top:
-            return f"the module {top} is not installed; it comes with {DISTRIBUTIONS[top]}: pip install {DISTRIBUTIONS[top]}"
+            brings = DISTRIBUTIONS[top]
+            return f"the module {top} is not installed; it comes with {brings}: pip install {brings}"
         beside = [file.stem for file in sorted(self._folder.path.glob("*.py"))[:1_000] if str(file) != self._path]
         guess = nearest(name, beside)
         advice = "" if guess else f"; install what brings it, or put {top}.py beside the workflow file"
@@ -135,7 +136,7 @@ class Report:
             return f"{problem}; {_where(name)}"
         if name in brain_core.__all__:
             return f"{problem}; write: from brain_core import {name}"
-        known = [known for known in (*self._variables, *dir(builtins)) if not known.startswith("_")]
+        known = [known for known in (*map(str, self._variables), *dir(builtins)) if not known.startswith("_")]
         return problem + nearest(name, [*known, *brain_core.__all__, *STEP_TYPES])
 
 

@@ -1,13 +1,13 @@
 """The {…} grammar: parse, look up, resolve. Pure: no clock, no database, no workflow.
 
     placeholder  {name}  {name.part.0}  {previous.name|default}  {trigger.part|default}
-    escape       {{name}}  stands for the text {name}
+    escape       {{name}}  stands for the text {name}, {{{name}}} for {{name}}, and so on: one pair of braces goes
 
 Only a dotted identifier between braces is a placeholder, and only one that is doubled on both sides is its escape;
-every other brace stays as it is: `{print $1}`, `{}`, `{a,b}`, `{{.Names}}`, JSON of any depth. One pass: what a
-placeholder brings in is never scanned again. There is no attribute access, no formatting language and no code.
-A template that is one placeholder and nothing else keeps the value's JSON type; inside text, a value that is not
-text appears as compact JSON.
+every other brace stays as it is: `{print $1}`, `{}`, `{a,b}`, `{{.Names}}`, JSON of any depth (in `{"a":{name}}` the
+inner pair is a placeholder). One pass: what a placeholder brings in is never scanned again. There is no attribute
+access, no formatting language and no code. A template that is one placeholder and nothing else keeps the value's JSON
+type; inside text, a value that is not text appears as compact JSON.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ RUN_FIELDS = ("id", "workflow", "started_at")
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PATH = rf"{_NAME}(?:\.(?:{_NAME}|[0-9]+))*"
+_OPEN = rf"(?:previous|trigger)(?:\.(?:{_NAME}|[0-9]+))+"
 _DEFAULT = r"\|[^{}]*"
 _TOKEN = re.compile(
-    rf"\{{\{{(?P<escaped>{_PATH})\}}\}}"
+    rf"\{{\{{(?P<escaped>{_PATH}|{_OPEN}{_DEFAULT})\}}\}}"
     rf"|\{{(?P<path>{_PATH})\}}"
-    rf"|\{{(?P<open>(?:previous|trigger)(?:\.(?:{_NAME}|[0-9]+))+)(?P<default>{_DEFAULT})\}}"
+    rf"|\{{(?P<open>{_OPEN})(?P<default>{_DEFAULT})\}}"
 )
 
 
@@ -151,6 +152,8 @@ class Scope:
         return _reach(self.steps[root], rest, placeholder, f"the output of step '{root}'")
 
     def _previous(self, placeholder: Placeholder) -> Json:
+        if len(placeholder.path) < 2:
+            raise PlaceholderError(f"{placeholder}: needs the name of a step, such as {{previous.step}}")
         if self.previous is None:
             return _default(
                 placeholder,
@@ -186,7 +189,8 @@ def _reach(value: Json, rest: Sequence[str], placeholder: Placeholder, what: str
                 return _default(placeholder, f"{what} has no '{part}'{_listed(value)}")
             value = value[part]
         elif isinstance(value, list):
-            if not part.isdecimal() or int(part) >= len(value):
+            # Twelve digits: no list is longer, and int() refuses texts of thousands of digits.
+            if not part.isdecimal() or len(part) > 12 or int(part) >= len(value):
                 return _default(placeholder, f"{what} is a list of {len(value)} and has no '{part}'")
             value = value[int(part)]
         else:

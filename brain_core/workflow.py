@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from functools import cache
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from brain_core.errors import nearest
 from brain_core.inputs import InputSpec, declare
 from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, Placeholder, Scope
-from brain_core.templates import TemplateMark
+from brain_core.templates import TemplateMark, mark_of
 
 if TYPE_CHECKING:
     from brain_core.context import StepContext
@@ -50,11 +50,10 @@ class Step(BaseModel):
 
     if not TYPE_CHECKING:
 
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, *unnamed: Any, **data: Any) -> None:
+            _refuse_unnamed(type(self), unnamed)
             super().__init__(**data)
-            # Where the workflow file made this step, so that a complaint about it can name the line.
-            frame = sys._getframe(1)
-            self._defined_at = (frame.f_code.co_filename, frame.f_lineno)
+            self._defined_at = _made_at(self)
 
     @field_validator("name")
     @classmethod
@@ -101,15 +100,32 @@ class Step(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} has no run()")
 
 
-@cache
+def _made_at(made: BaseModel) -> tuple[str, int] | None:
+    """Return file and line of the call that made a step or workflow, so that a complaint about it can name them."""
+    frame = sys._getframe(2)
+    # A subclass with an __init__ of its own is not the place that the author looks for.
+    while frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is made and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _refuse_unnamed(kind: type[BaseModel], unnamed: tuple[Any, ...]) -> None:
+    if unnamed:
+        fields = ", ".join(f"{name}=…" for name, info in kind.model_fields.items() if info.is_required())
+        raise TypeError(f"{kind.__name__} takes its fields by name: {kind.__name__}({fields})")
+
+
+# Bounded: a process that loads files again and again makes new classes each time.
+@lru_cache(maxsize=1_024)
 def template_fields(step_type: type[Step]) -> tuple[tuple[str, TemplateMark], ...]:
     """Return the fields of a step type that may hold placeholders, each with its mark."""
-    return tuple(
-        (name, mark)
-        for name, info in step_type.model_fields.items()
-        for mark in info.metadata
-        if isinstance(mark, TemplateMark)
-    )
+    found: list[tuple[str, TemplateMark]] = []
+    for name, info in step_type.model_fields.items():
+        marks = [mark for mark in info.metadata if isinstance(mark, TemplateMark)]
+        mark = marks[0] if marks else mark_of(info.annotation)
+        if mark is not None:
+            found.append((name, mark))
+    return tuple(found)
 
 
 class StepProblem(ValueError):
@@ -141,10 +157,10 @@ class Workflow(BaseModel):
 
     if not TYPE_CHECKING:
 
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, *unnamed: Any, **data: Any) -> None:
+            _refuse_unnamed(type(self), unnamed)
             super().__init__(**data)
-            frame = sys._getframe(1)
-            self._defined_at = (frame.f_code.co_filename, frame.f_lineno)
+            self._defined_at = _made_at(self)
 
     @property
     def defined_at(self) -> tuple[str, int] | None:
@@ -170,20 +186,20 @@ class Workflow(BaseModel):
     @classmethod
     def _steps_are_steps(cls, steps: Any) -> Any:
         if not isinstance(steps, list | tuple):
-            raise ValueError(f"steps is a {type(steps).__name__}; write a list of steps")
+            raise ValueError(f"steps is {_a(steps)}; write a list of steps")
         if not steps:
             raise ValueError("steps is empty; a workflow needs at least one step")
         if len(steps) > MAX_STEPS:
             raise ValueError(f"steps has {len(steps):,} entries; a workflow has at most {MAX_STEPS:,}")
         for number, step in enumerate(steps, 1):
             if not isinstance(step, Step):
-                raise ValueError(f"entry {number} of steps is a {type(step).__name__}, not a step")
+                raise ValueError(f"entry {number} of steps is {_a(step)}, not a step")
         return tuple(steps)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._inputs.update({name: declare(name, value) for name, value in self.inputs.items()})
-        earlier: list[str] = []
+        earlier: dict[str, Step] = {}
         names = [step.name for step in self.steps]
         for step in self.steps:
             if step.name in earlier:
@@ -191,10 +207,12 @@ class Workflow(BaseModel):
             for field, placeholder in step.placeholders():
                 if problem := self._problem_of(placeholder, step.name, earlier, names):
                     raise StepProblem(step, f"step '{step.name}', {field}: {placeholder} {problem}")
-            earlier.append(step.name)
+            earlier[step.name] = step
         return self
 
-    def _problem_of(self, placeholder: Placeholder, step: str, earlier: list[str], names: list[str]) -> str | None:
+    def _problem_of(
+        self, placeholder: Placeholder, step: str, earlier: Collection[str], names: list[str]
+    ) -> str | None:
         root, rest = placeholder.root, placeholder.path[1:]
         if root == "previous":
             if not rest:
@@ -220,6 +238,14 @@ class Workflow(BaseModel):
                 guess = f"; did you mean 'inputs.{root}'?"
             return f"names no earlier step{guess}; for the text itself write {{{placeholder}}}"
         return None
+
+
+def _a(value: Any) -> str:
+    """Name what an author has put where a step belongs: a class by its name, a value by its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _declared(inputs: dict[str, InputSpec]) -> str:
