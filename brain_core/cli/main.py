@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command, get_group
+from typer.main import get_command
 
 from brain_core import __version__
 from brain_core.cli import output
@@ -103,19 +103,7 @@ def _ask_plugins(quiet: bool) -> list[tuple[str, Any]]:
 
     if not any_brought():
         return []
-    found: list[tuple[str, Any]] = []
-    gathered = typer.Typer(add_completion=False, rich_markup_mode=None)
-    problems = collect(gathered)
-    for declared in (gathered.registered_commands, gathered.registered_groups):
-        for one in declared:
-            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            getattr(
-                alone, "registered_commands" if declared is gathered.registered_commands else "registered_groups"
-            ).append(one)
-            try:
-                found += get_group(alone).commands.items()
-            except Exception as error:
-                problems.append(f"the command '{one.name}' of a plugin cannot be used: {type(error).__name__}: {error}")
+    found, problems = collect()
     if not quiet:
         for problem in problems:
             output.note(f"brain: note: {output.one_line(problem)}")

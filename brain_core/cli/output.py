@@ -41,8 +41,13 @@ def emit(text: str = "") -> None:
 
 def note(text: str) -> None:
     """Write a line of talk to stderr; nothing happens when that cannot be done."""
+    talk(text + "\n")
+
+
+def talk(text: str) -> None:
+    """Write text to stderr as it is, without a line end; nothing happens when that cannot be done."""
     try:
-        _write(sys.stderr, text + "\n")
+        _write(sys.stderr, text)
     except OutputError:
         return
 
@@ -110,6 +115,15 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the text as one visible line: newlines and tabs are written out too."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def as_text(value: Any) -> str:
+    """Return a recorded value as text: text as it is, anything else as compact JSON."""
+    if isinstance(value, str):
+        return value
+    import json
+
+    return json.dumps(value, ensure_ascii=False, default=_as_json)
 
 
 def shorten(text: str, limit: int) -> str:

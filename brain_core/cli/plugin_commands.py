@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.main import get_group
 
 from brain_core.errors import BrainError
 
@@ -44,16 +47,31 @@ def _may_bring(module: str) -> bool:
     return _HOOK in text or b"import *" in text
 
 
-def collect(app: typer.Typer) -> list[str]:
-    """Let the plugins add their commands to `app`; return what went wrong, one line each. Never raises."""
+def collect() -> tuple[list[tuple[str, Any]], list[str]]:
+    """Return the commands that the plugins bring, by name, and what went wrong, one line each. Never raises."""
+    gathered = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
-        from brain_core.config import load_settings
-        from brain_core.plugin.manager import PluginManager
+        from brain_core.cli.session import load
 
-        loaded = load_settings()
-        PluginManager.load(loaded.settings).add_commands(app)
+        load()[1].add_commands(gathered)
     except BrainError as error:
-        return [f"no commands of plugins: {error}"]
+        return [], [f"no commands of plugins: {error}"]
     except Exception as error:  # noqa: BLE001 - help has to come whatever a plugin does
-        return [f"no commands of plugins: {type(error).__name__}: {error}"]
-    return []
+        return [], [f"no commands of plugins: {type(error).__name__}: {error}"]
+    return _built(gathered)
+
+
+def _built(gathered: typer.Typer) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Build each command by itself: a declaration that Typer cannot use costs that command and no other."""
+    found: list[tuple[str, Any]] = []
+    problems: list[str] = []
+    for kind in ("registered_commands", "registered_groups"):
+        for declared in getattr(gathered, kind):
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            getattr(alone, kind).append(declared)
+            try:
+                found += get_group(alone).commands.items()
+            except Exception as error:  # noqa: BLE001 - a stranger's code
+                name = declared.name or getattr(declared.callback, "__name__", "?")
+                problems.append(f"command '{name}' of a plugin cannot be used: {type(error).__name__}: {error}")
+    return found, problems

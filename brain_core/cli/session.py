@@ -1,0 +1,35 @@
+"""How a command gets at the brain: settings, plugins, database, and everything closed again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+    from brain_core.config import LoadedSettings
+    from brain_core.plugin.manager import PluginManager
+
+T = TypeVar("T")
+
+
+def load() -> tuple[LoadedSettings, PluginManager]:
+    """Return the settings and the plugins; no database is touched."""
+    from brain_core.config import load_settings
+    from brain_core.plugin.manager import PluginManager
+
+    settings = load_settings()
+    return settings, PluginManager.load(settings.settings)
+
+
+def with_brain(work: Callable[[Brain], Awaitable[T]]) -> T:
+    """Open the brain, do the work, close it, and return what the work returned."""
+
+    async def whole() -> T:
+        from brain_core.app import Brain
+
+        async with Brain.open(*load()) as brain:
+            return await work(brain)
+
+    return asyncio.run(whole())

@@ -1,0 +1,133 @@
+"""`brain show [RUN]`: one run, its steps, outputs and errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brain_core.cli import output
+from brain_core.errors import BrainError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+    from brain_core.run import Run, StepRun
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_LINES = 12
+_CHARACTERS = 2_000
+
+
+@app.command()
+def show(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="The id of a run or its beginning; the last run unless given.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="STEP", help="Print only the whole output of this step.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON, outputs whole.")] = False,
+) -> None:
+    """Show one run: its steps with times, output and error, and what never ran."""
+    from brain_core.cli.session import with_brain
+
+    async def work(brain: Brain) -> Run:
+        return await brain.show(run)
+
+    found = with_brain(work)
+    if step is not None:
+        _print_output(found, step, as_json)
+    elif as_json:
+        from brain_core.cli.shapes import run_shape
+
+        output.print_json(run_shape(found, steps=True))
+    else:
+        _print(found)
+
+
+def _print_output(run: Run, name: str, as_json: bool) -> None:
+    attempts = [step for step in run.steps if step.name == name]
+    if not attempts:
+        names = [step.name for step in run.planned]
+        if name in names:
+            raise BrainError(f"step '{name}' never ran in run {run.short_id}; see 'brain show {run.short_id}'")
+        known = f"{nearest(name, names)} (steps: {', '.join(names)})"
+        raise UsageError(f"run {run.short_id} has no step '{output.one_line(name)}'{known}")
+    value = attempts[-1].output
+    if as_json:
+        output.print_json(value)
+        return
+    text = output.as_text(value)
+    # To a file or another program the bytes as they are; to a person's terminal nothing that could steer it.
+    output.emit(output.visible(text) if output.is_terminal(sys.stdout) else text)
+
+
+def _print(run: Run) -> None:
+    rows = [
+        ("run", run.id),
+        ("workflow", run.workflow),
+        ("file", run.file),
+        ("status", output.status(run.status)),
+        ("started", f"{output.moment(run.started_at)}, {_took(run)}"),
+        *(("input", f"{name} = {output.shorten(output.as_text(value), 200)}") for name, value in run.inputs.items()),
+        *(
+            (label, value[:8])
+            for label, value in (("previous", run.previous_run_id), ("retry of", run.retry_of))
+            if value
+        ),
+    ]
+    for label, text in rows:
+        output.emit(f"{label:<10}{text if label == 'status' else output.one_line(text)}")
+    if run.error is not None:
+        _block("error", run.error, "", run, whole=None)
+    for step in run.steps:
+        _print_step(run, step)
+    if run.never_ran:
+        output.emit()
+        output.emit(f"never ran: {', '.join(step.name for step in run.never_ran)}")
+
+
+def _took(run: Run) -> str:
+    if run.final:
+        return f"took {output.duration(run.seconds)}"
+    return "not ended"
+
+
+def _print_step(run: Run, step: StepRun) -> None:
+    output.emit()
+    took = output.duration((step.ended_at - step.started_at).total_seconds())
+    again = f", attempt {step.attempt}" if step.attempt > 1 else ""
+    output.emit(
+        f"{output.style(f'[{step.position + 1}/{len(run.planned)}] {step.name}', 'bold')} "
+        f"({output.one_line(step.type)}{again}): {output.status(step.status)}, "
+        f"{output.moment(step.started_at)}, {took}"
+    )
+    if step.output is not None:
+        _block("output", output.as_text(step.output), "  ", run, whole=step.name)
+    if step.error is not None:
+        _block("error", step.error, "  ", run, whole=None)
+    if step.log:
+        _block("log", step.log, "  ", run, whole=None)
+    for name, value in step.details.items():
+        output.emit(f"  {output.one_line(name)}: {output.shorten(output.one_line(output.as_text(value)), 200)}")
+
+
+def _block(label: str, text: str, indent: str, run: Run, whole: str | None) -> None:
+    """Print a text under its label, shortened; of an output the beginning counts, of errors and logs the end."""
+    lines = output.visible(text[:_CHARACTERS] if whole else text[-_CHARACTERS:]).split("\n")
+    shown = lines[:_LINES] if whole else lines[-_LINES:]
+    if len(text) <= _CHARACTERS and len(shown) == 1:
+        output.emit(f"{indent}{label}: {shown[0]}")
+        return
+    output.emit(f"{indent}{label}:")
+    cut = len(text) > _CHARACTERS or len(shown) < len(lines)
+    how = f"brain show {run.short_id} --output {whole}" if whole else f"brain show {run.short_id} --json"
+    mark = f"{indent}  … {len(text):,} characters in all: {how}"
+    if cut and not whole:
+        output.emit(output.style(mark, "dim"))
+    for line in shown:
+        output.emit(f"{indent}  {line}")
+    if cut and whole:
+        output.emit(output.style(mark, "dim"))

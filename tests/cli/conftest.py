@@ -1,0 +1,67 @@
+"""Runs `brain` as people do: as a process of its own, with its output going into pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Brain = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of the child: nothing of ours from outside, a home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("THE_BRAIN_", "NO_COLOR"))}
+    home = tmp_path / "home"
+    home.mkdir()
+    return {
+        **kept,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "THE_BRAIN_HOME": str(home / "brain"),
+        "COLUMNS": "100",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+@pytest.fixture
+def brain(environment: dict[str, str], tmp_path: Path) -> Brain:
+    """Call `brain ARGUMENTS…` in an empty folder; returns the finished process."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def call(
+        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "brain_core", *arguments],
+            env={**environment, **(env or {})},
+            cwd=cwd or folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def with_plugin(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Install a plugin (its source is given) where the child finds it; returns what its environment needs for that."""
+
+    def install(source: str) -> dict[str, str]:
+        site = tmp_path / "site"
+        about = site / "stranger-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text("[brain]\nstranger = stranger_plugin\n")
+        (site / "stranger_plugin.py").write_text(source)
+        return {"PYTHONPATH": str(site)}
+
+    return install

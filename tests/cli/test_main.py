@@ -1,0 +1,187 @@
+"""The command table, errors and exit codes, by real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from brain_core import __version__
+from brain_core.cli.main import COMMANDS
+
+COMMAND_PLUGIN = """
+from brain_core import hookimpl
+print("imported", file=__import__("sys").stderr)
+@hookimpl
+def brain_commands(app):
+    @app.command()
+    def greet(who: str = "world"):
+        "Say hello to somebody."
+        print(f"hello {who}")
+"""
+
+
+def test_help_lists_every_command_and_imports_none(brain, environment):
+    code = (
+        "import sys; from brain_core.cli.main import main, COMMANDS\n"
+        "code = main(['--help'])\n"
+        "heavy = ['asyncpg', 'pydantic', 'pluggy', 'rich', 'asyncio', *(module for module, _ in COMMANDS.values())]\n"
+        "print(code, [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    for name, (_, text) in COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert text in done.stdout
+    assert done.stdout.endswith("0 []\n")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_on_stdout(brain, name):
+    done = brain(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: brain {name} ")
+    assert "--install-completion" not in done.stdout
+
+
+def test_unknown_command_names_the_nearest_and_exits_2(brain):
+    done = brain("histroy")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "brain: error: no such command 'histroy'; did you mean 'history'? See 'brain --help'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run"], "missing argument 'FILE'; see 'brain run --help'"),
+        (["history", "--jsn"], "no such option: --jsn"),
+        (["history", "--limit", "many"], "invalid value for"),
+        (["history", "--status", "sucess"], "did you mean 'success'?"),
+        (["history", "--since", "soon"], "neither an age"),
+        (["run", "x.py", "--input", "who"], "is not NAME=VALUE"),
+        (["run", "x.py", "-i", "a=1", "-i", "a=2"], "given twice"),
+        (["\x1b[2Jx"], r"no such command '\x1b[2Jx'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(brain, arguments, part):
+    done = brain(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("brain: error: ")
+    assert done.stderr.count("\n") == 1
+    assert part in done.stderr
+
+
+def test_no_command_shows_help_as_talk_and_exits_2(brain):
+    done = brain()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: brain ")
+
+
+@pytest.mark.parametrize("module", ["brain_core", "brain_core.cli.main"])
+def test_version_by_both_modules(environment, module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"brain-core {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["config", "--help"]])
+def test_a_reader_who_went_away_is_no_error(environment, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "brain_core", *arguments],
+            env=environment,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_an_error(environment):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "brain_core", "--version"],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "brain: error: cannot write the output: No space left on device\n"
+
+
+def test_closed_streams_do_no_harm(environment):
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m brain_core --version >&- 2>&-', sys.executable], env=environment, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_a_plugin_command_is_listed_and_runs(brain, with_plugin):
+    env = with_plugin(COMMAND_PLUGIN)
+    assert "Commands of plugins:\n  greet  Say hello to somebody." in brain("--help", env=env).stdout
+    assert brain("greet", "--who", "ann", env=env).stdout == "hello ann\n"
+    assert "did you mean 'greet'?" in brain("gret", env=env).stderr
+    assert "imported" not in brain("history", "--help", env=env).stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise RuntimeError('broken')",
+        "raise SystemExit(7)",
+        "@app.command()\n    def bad(x: object): ...",
+        "import time\n    while True: time.sleep(1)",
+        "@app.command()\n    def history(): ...",
+    ],
+)
+def test_a_failing_plugin_never_breaks_help(brain, with_plugin, body):
+    env = with_plugin(f"from brain_core import hookimpl\n@hookimpl\ndef brain_commands(app):\n    {body}\n")
+    done = brain("--help", env={**env, "THE_BRAIN_PLUGIN_TIMEOUT": "0.5"})
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert "stranger" in done.stderr or "plugin" in done.stderr
+
+
+def test_an_import_that_fails_does_not_break_help(brain, with_plugin):
+    done = brain("--help", env=with_plugin("import no_such_library  # brain_commands\n"))
+    assert done.returncode == 0
+    assert "Commands:" in done.stdout
+
+
+def test_a_wrong_setting_does_not_break_help(brain, with_plugin):
+    done = brain("--help", env={**with_plugin(COMMAND_PLUGIN), "THE_BRAIN_BEET": "1"})
+    assert done.returncode == 0
+    assert "THE_BRAIN_BEET" in done.stderr
+
+
+def test_completion_knows_the_lazy_commands(brain):
+    def complete(line: str) -> list[str]:
+        words = line.split(" ")
+        env = {"_BRAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        return brain(env=env).stdout.split()
+
+    assert complete("brain ") == list(COMMANDS)
+    assert complete("brain hi") == ["history"]
+    assert complete("brain --ver") == ["--version"]
+    assert complete("brain history --li") == ["--limit"]
+    assert complete("brain history --status fa") == ["failed"]
+    assert "_BRAIN_COMPLETE" in brain("--show-completion", "bash", env={"SHELL": "/bin/bash"}).stdout
+
+
+def test_an_unexpected_exception_keeps_its_traceback(brain, with_plugin):
+    source = "    @app.command()\n    def boom():\n        raise ZeroDivisionError('bug')\n"
+    env = with_plugin(f"from brain_core import hookimpl\n@hookimpl\ndef brain_commands(app):\n{source}")
+    done = brain("boom", env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ZeroDivisionError: bug\n")
