@@ -23,7 +23,7 @@ from typing import Any
 from brain_core.errors import WorkflowFileError, nearest
 from brain_core.loader_folder import Folder
 from brain_core.loader_source import one_line, read_source
-from brain_core.workflow import Step, Workflow
+from brain_core.workflow import Step, Workflow, a_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ def _examine(
     """Look at what the file has defined; return what is wrong and where, or None."""
     found = vars(module)
     if "workflow" not in found:
-        return _no_workflow(found), None
+        return _no_workflow(found, text)
     workflow = found["workflow"]
     if not issubclass(type(workflow), Workflow):
-        return _wrong_type(workflow), _line_of_assignment(text)
+        return _wrong_type(workflow), _line_of(text, "workflow")
     for step in workflow.steps:
         problem = check(step) if check is not None else None
         if problem is None and type(step).run is Step.run:
@@ -171,13 +171,14 @@ def _examine(
     return None
 
 
-def _no_workflow(found: Mapping[str, Any]) -> str:
-    others = [name for name, value in found.items() if issubclass(type(value), Workflow)]
+def _no_workflow(found: Mapping[str, Any], text: str) -> tuple[str, int | None]:
+    others = [str(name) for name, value in found.items() if issubclass(type(value), Workflow)]
     if others:
-        name = one_line(str(others[0]), 100)
-        return f"the file has no `workflow`; its Workflow is named '{name}', name it `workflow`"
-    guess = nearest("workflow", [name for name in map(str, found) if not name.startswith("_") and name != "Workflow"])
-    return f"the file has no `workflow`{guess or '; write: workflow = Workflow(name=…, steps=[…])'}"
+        name = one_line(others[0], 100)
+        return f"the file has no `workflow`; its Workflow is named '{name}', name it `workflow`", _line_of(text, name)
+    mine = [name for name in map(str, found) if not name.startswith("_") and name != "Workflow"]
+    guess = nearest("workflow", mine)
+    return f"the file has no `workflow`{guess or '; write: workflow = Workflow(name=…, steps=[…])'}", None
 
 
 def _wrong_type(workflow: Any) -> str:
@@ -186,26 +187,26 @@ def _wrong_type(workflow: Any) -> str:
     if issubclass(type(workflow), Step):
         return "`workflow` is a step, not a Workflow; write: workflow = Workflow(name=…, steps=[…])"
     called = "; call it, if it makes one" if callable(workflow) else ""
-    return one_line(f"`workflow` is a {type(workflow).__name__}, not a Workflow{called}")
+    return one_line(f"`workflow` is {a_value(workflow)}, not a Workflow{called}")
 
 
-def _line_of_assignment(text: str) -> int | None:
-    """Return the last line outside of functions and classes on which the file gives `workflow` a meaning."""
+def _line_of(text: str, name: str) -> int | None:
+    """Return the last line outside of functions and classes on which the file gives a name its meaning."""
     line = 0
     waiting: list[ast.AST] = [ast.parse(text)]
     while waiting:
         node = waiting.pop()
         scope = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
-        if _names_workflow(node):
+        if _names(node, name):
             line = max(line, getattr(node, "lineno", 0))
         if not scope:
             waiting.extend(ast.iter_child_nodes(node))
     return line or None
 
 
-def _names_workflow(node: ast.AST) -> bool:
+def _names(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.Name):
-        return isinstance(node.ctx, ast.Store) and node.id == "workflow"
+        return isinstance(node.ctx, ast.Store) and node.id == name
     if isinstance(node, ast.alias):
-        return (node.asname or node.name) == "workflow"
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == "workflow"
+        return (node.asname or node.name) == name
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name

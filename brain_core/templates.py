@@ -81,7 +81,7 @@ class JsonMark:
 
 
 class NestedMark:
-    """Applies a mark to each value inside a field such as `list[Template]`, `dict[str, Template]`, `Template | None`."""
+    """Applies a mark to each value inside a field, as in `list[Template]`, `dict[str, Template]`, `Template | None`."""
 
     def __init__(self, inner: TemplateMark) -> None:
         self.inner = inner

@@ -128,6 +128,16 @@ def template_fields(step_type: type[Step]) -> tuple[tuple[str, TemplateMark], ..
     return tuple(found)
 
 
+def name_problem(name: str) -> str | None:
+    """Return why a workflow cannot have this name, or None."""
+    if _WORKFLOW_NAME.fullmatch(name):
+        return None
+    return (
+        f"workflow name '{name[:100]}' is not a name: letters, digits, '_', '-' and '.', 200 at most, "
+        "and no '-' or '.' at its start"
+    )
+
+
 class StepProblem(ValueError):
     """A problem of one step inside its workflow; carries the step so that its line can be named."""
 
@@ -175,25 +185,22 @@ class Workflow(BaseModel):
     @field_validator("name")
     @classmethod
     def _name_is_usable(cls, name: str) -> str:
-        if not _WORKFLOW_NAME.fullmatch(name):
-            raise ValueError(
-                f"workflow name '{name[:100]}' is not a name: letters, digits, '_', '-' and '.', 200 at most, "
-                "and no '-' or '.' at its start"
-            )
+        if problem := name_problem(name):
+            raise ValueError(problem)
         return name
 
     @field_validator("steps", mode="before")
     @classmethod
     def _steps_are_steps(cls, steps: Any) -> Any:
         if not isinstance(steps, list | tuple):
-            raise ValueError(f"steps is {_a(steps)}; write a list of steps")
+            raise ValueError(f"steps is {a_value(steps)}; write a list of steps")
         if not steps:
             raise ValueError("steps is empty; a workflow needs at least one step")
         if len(steps) > MAX_STEPS:
             raise ValueError(f"steps has {len(steps):,} entries; a workflow has at most {MAX_STEPS:,}")
         for number, step in enumerate(steps, 1):
             if not isinstance(step, Step):
-                raise ValueError(f"entry {number} of steps is {_a(step)}, not a step")
+                raise ValueError(f"entry {number} of steps is {a_value(step)}, not a step")
         return tuple(steps)
 
     @model_validator(mode="after")
@@ -240,7 +247,7 @@ class Workflow(BaseModel):
         return None
 
 
-def _a(value: Any) -> str:
+def a_value(value: Any) -> str:
     """Name what an author has put where a step belongs: a class by its name, a value by its type."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
