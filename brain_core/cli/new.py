@@ -23,9 +23,11 @@ def workflow(
     as_json: Annotated[bool, typer.Option("--json", help="Print the path of the file as JSON.")] = False,
 ) -> None:
     """Write NAME.py, a small workflow that runs as it is. An existing file is never overwritten."""
-    from brain_core.starter import write_workflow
+    from pathlib import Path
 
-    path = str(write_workflow(name, folder))
+    from brain_core.starter import write_starter
+
+    path = str(write_starter(name, Path(folder)))
     if as_json:
         output.print_json({"file": path})
     else:
