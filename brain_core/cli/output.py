@@ -123,7 +123,7 @@ def as_text(value: Any) -> str:
         return value
     import json
 
-    return json.dumps(value, ensure_ascii=False, default=_as_json)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_as_json)
 
 
 def shorten(text: str, limit: int) -> str:

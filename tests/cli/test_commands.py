@@ -24,8 +24,8 @@ workflow = Workflow(
     name="two",
     inputs={"who": "world"},
     steps=[
-        FunctionStep(name="greet", function=greet, kwargs={"who": "{inputs.who}"}),
-        FunctionStep(name="report", function=report, kwargs={"text": "{greet}"}),
+        FunctionStep(name="greet", function=greet, args={"who": "{inputs.who}"}),
+        FunctionStep(name="report", function=report, args={"text": "{greet}"}),
     ],
 )
 """
@@ -94,7 +94,7 @@ def test_run_tells_steps_on_stderr_and_one_line_on_stdout(brain, two):
     assert (status, name, word, len(short)) == ("success", "two", "run", 8)
     told = done.stderr.splitlines()
     assert told[0] == f"two: run {short}, 2 steps"
-    assert told[1] == "[1/2] greet (FunctionStep) ..."
+    assert told[1] == "[1/2] greet (function) ..."
     assert told[2].startswith("[1/2] greet: success in ")
     assert told[2].endswith("  hello ann")
     assert told[4].endswith('  {"text":"hello ann","lines":[1,2]}')
