@@ -1,0 +1,183 @@
+"""Database: a few connections to one PostgreSQL, and statements called by name.
+
+The pool is our own because asyncpg's resets a connection with a round trip each time that it is given back. Everything
+here works behind a pooler in transaction mode when `statement_cache` is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from brain_core.errors import DatabaseError, DatabaseUnreachable
+from brain_core.store.statements import statement
+from brain_core.store.trouble import is_lost, one_line, place_of, refusal
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+
+CONNECT_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 60.0
+CLOSE_TIMEOUT = 2.0
+_POOLER_SETTINGS = {"application_name": "brain"}
+# A prepared statement keeps the plan that was best when its table was small, until somebody analyzes the table:
+# thousands of runs later it would still read all of it. Every statement here asks for a few rows by an index, so nothing
+# else is offered. A pooler refuses such settings; without prepared statements each plan is made anew anyway.
+_SETTINGS = {
+    **_POOLER_SETTINGS,
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+class Session:
+    """One connection, for as long as a block lasts."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
+
+    async def fetch(self, name: str, *args: Any) -> list[Record]:
+        rows: list[Record] = await self.connection.fetch(statement(name), *args)
+        return rows
+
+    async def script(self, text: str) -> None:
+        """Run a text of many statements, such as a migration."""
+        await self.connection.execute(text)
+
+
+class Database:
+    """A PostgreSQL database. `open` connects once; more connections are made when needed, up to `pool_size`.
+
+    Every failure is a DatabaseError: DatabaseUnreachable when the connection could not be made or was lost (what was
+    asked may then have happened or not), else one that says what the server refused.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 4, statement_cache: bool = True) -> None:
+        self.url = url
+        self._statement_cache = statement_cache
+        self._idle: list[Connection[Any]] = []
+        self._all: set[Connection[Any]] = set()
+        self._slots = asyncio.Semaphore(pool_size)
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = 4, statement_cache: bool = True) -> Database:
+        database = cls(url, pool_size=pool_size, statement_cache=statement_cache)
+        database._idle.append(await database._connect())
+        return database
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; those in use are cut."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self._all.discard(connection)
+            try:
+                await connection.close(timeout=CLOSE_TIMEOUT)
+            except _driver_errors():
+                connection.terminate()
+        for connection in tuple(self._all):
+            self._drop(connection)
+
+    @staticmethod
+    def statement(name: str) -> str:
+        """Return the text of a named statement."""
+        return statement(name)
+
+    async def fetch(self, name: str, *args: Any) -> list[Record]:
+        """Run a named statement and return its rows."""
+        async with self.session() as session:
+            return await session.fetch(name, *args)
+
+    async def fetchrow(self, name: str, *args: Any) -> Record | None:
+        rows = await self.fetch(name, *args)
+        return rows[0] if rows else None
+
+    async def fetchval(self, name: str, *args: Any) -> Any:
+        rows = await self.fetch(name, *args)
+        return rows[0][0] if rows else None
+
+    async def execute(self, name: str, *args: Any) -> None:
+        await self.fetch(name, *args)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Hold one connection for a block; each statement in it is a transaction of its own."""
+        async with self._slots:
+            connection = await self._take()
+            try:
+                with _told(self.url):
+                    yield Session(connection)
+            except BaseException as error:
+                # After a lost connection, a time limit or a cancellation the protocol may stand in the middle of an
+                # answer: such a connection is never used again.
+                if not isinstance(error, DatabaseError) or isinstance(error, DatabaseUnreachable):
+                    self._drop(connection)
+                raise
+            finally:
+                if connection.is_closed():
+                    self._all.discard(connection)
+                elif connection in self._all:
+                    self._idle.append(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """Hold one connection and one transaction for a block; an exception rolls it back."""
+        async with self.session() as session, session.connection.transaction():
+            yield session
+
+    async def _take(self) -> Connection[Any]:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._all.discard(connection)
+        return await self._connect()
+
+    async def _connect(self) -> Connection[Any]:
+        import asyncpg
+
+        try:
+            connection = await asyncpg.connect(
+                self.url,
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=COMMAND_TIMEOUT,
+                statement_cache_size=200 if self._statement_cache else 0,
+                server_settings=_SETTINGS if self._statement_cache else _POOLER_SETTINGS,
+            )
+        except (*_driver_errors(), ValueError) as error:
+            raise DatabaseUnreachable(refusal(self.url, error)) from error
+        self._all.add(connection)
+        return connection
+
+    def _drop(self, connection: Connection[Any]) -> None:
+        self._all.discard(connection)
+        connection.terminate()
+
+
+def _driver_errors() -> tuple[Any, ...]:
+    import asyncpg
+
+    return (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turn what asyncpg and the system raise into errors of ours; everything else passes."""
+    try:
+        yield
+    except _driver_errors() as error:
+        if is_lost(error):
+            raise DatabaseUnreachable(
+                f"the connection to {place_of(url)} was lost ({one_line(error)}); "
+                "what was being written may or may not be there"
+            ) from error
+        raise DatabaseError(f"{place_of(url)} refused: {one_line(error)}") from error

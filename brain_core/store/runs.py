@@ -1,0 +1,157 @@
+"""Reading runs: the last success of a workflow, one run, the history, and the check of all of it (G13)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from brain_core.errors import RunNotFound
+from brain_core.run import PlannedStep, Run, StepRun
+from brain_core.store.codec import decode
+from brain_core.store.statements import statement
+
+if TYPE_CHECKING:
+    from brain_core.placeholders import Json
+    from brain_core.store.database import Database
+
+_PREFIX = re.compile(r"[0-9a-f]{1,32}")
+_LAST_ID = UUID(int=2**128 - 1)
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+_LISTED = 5
+SILENT_SECONDS = 30.0
+"""How long beyond its lease an owner may be silent before the history counts as wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that the history must not hold (G13)."""
+
+    rule: str
+    run_id: str
+    text: str
+
+
+async def previous(db: Database, workflow: str) -> tuple[str, dict[str, Json]] | None:
+    """Return id and step outputs of the last successful run of a workflow; None when there is none."""
+    rows = await db.fetch("run_previous", workflow)
+    if not rows:
+        return None
+    outputs = {row["name"]: _json(row["output"]) for row in rows if row["name"] is not None}
+    return str(rows[0]["id"]), outputs
+
+
+async def get(db: Database, run_id: UUID | str) -> Run:
+    """Return a run with its steps; RunNotFound when there is none."""
+    key = run_id if isinstance(run_id, UUID) else UUID(run_id)
+    row = await db.fetchrow("run_get", key)
+    if row is None:
+        raise RunNotFound(f"there is no run {key}; `brain history` lists them")
+    steps = await db.fetch("run_steps", key)
+    return _run(row, tuple(_step(step) for step in steps))
+
+
+async def find(db: Database, prefix: str) -> Run:
+    """Return the run whose id begins with `prefix`, with its steps; RunNotFound when there is none or several."""
+    digits = prefix.strip().lower().replace("-", "")
+    if not _PREFIX.fullmatch(digits):
+        raise RunNotFound(f"'{prefix[:80]}' is not the beginning of a run id; `brain history` lists them")
+    low, high = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    rows = await db.fetch("run_find", low, high, _LISTED + 1)
+    if not rows:
+        raise RunNotFound(f"no run begins with '{prefix}'; `brain history` lists them")
+    if len(rows) > 1:
+        which = ", ".join(f"{row['id']} ({row['workflow_name']})" for row in rows[:_LISTED])
+        more = ", …" if len(rows) > _LISTED else ""
+        raise RunNotFound(f"several runs begin with '{prefix}', give more of the id: {which}{more}")
+    return await get(db, rows[0]["id"])
+
+
+async def history(
+    db: Database,
+    *,
+    workflow: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    limit: int = 20,
+    before: tuple[datetime, UUID] | None = None,
+) -> list[Run]:
+    """Return runs without their steps, the latest first.
+
+    `before` is (created_at, id) of the last run of the page before this one.
+    """
+    created, last = before or (_LAST_TIME, _LAST_ID)
+    page = (created, last, since or _FIRST_TIME, limit)
+    if workflow is not None and status is not None:
+        rows = await db.fetch("run_history_of_workflow_status", *page, workflow, status)
+    elif workflow is not None:
+        rows = await db.fetch("run_history_of_workflow", *page, workflow)
+    elif status == "success":
+        rows = await db.fetch("run_history_of_successes", *page)
+    elif status is not None:
+        rows = await db.fetch("run_history_of_status", *page, status)
+    else:
+        rows = await db.fetch("run_history", *page)
+    return [_run(row) for row in rows]
+
+
+async def counts(db: Database) -> dict[str, int]:
+    """Return how many runs are in each status; statuses without runs are left out."""
+    return {row["status"]: row["runs"] for row in await db.fetch("run_counts")}
+
+
+async def check_history(db: Database, *, silent: float = SILENT_SECONDS) -> list[Violation]:
+    """Return everything in the history that G13 rules out; an empty list when it tells the truth."""
+    async with db.transaction() as session:
+        await session.script(statement("check_settings"))
+        rows = await session.fetch("check_history", silent)
+    return [Violation(row["rule"], str(row["run_id"]), row["text"]) for row in rows]
+
+
+def _run(row: Any, steps: tuple[StepRun, ...] = ()) -> Run:
+    return Run(
+        id=str(row["id"]),
+        workflow=row["workflow_name"],
+        file=row["file"],
+        status=row["status"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        error=row["error"],
+        position=row["position"],
+        inputs=decode(row["inputs"]),
+        trigger=_json(row["trigger"]),
+        version=row["digest"],
+        planned=tuple(PlannedStep(step["name"], step["type"]) for step in json.loads(row["planned_steps"])),
+        previous_run_id=_id(row["previous_run_id"]),
+        retry_of=_id(row["retry_of"]),
+        steps=steps,
+    )
+
+
+def _step(row: Any) -> StepRun:
+    return StepRun(
+        position=row["position"],
+        name=row["name"],
+        type=row["type"],
+        attempt=row["attempt"],
+        status=row["status"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        output=_json(row["output"]),
+        error=row["error"],
+        log=row["log"],
+        details=decode(row["details"]),
+    )
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else decode(text)
+
+
+def _id(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

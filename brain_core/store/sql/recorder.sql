@@ -1,0 +1,75 @@
+-- name: record
+-- Everything that concurrent runs of one worker have ready, as one commit: starts, step results, ends with deliveries.
+-- $1–$9 the worker, $10–$11 sources, $12–$20 starts, $21–$36 results and ends. Each write about a run is fenced (G12): the
+-- UPDATE locks the run and has worker, claim and state in its WHERE, and the rows of steps come out of that UPDATE.
+-- Returns the time of the starts, and how many starts, results and ends were written.
+WITH worker AS (
+    INSERT INTO brain.workers AS w
+        (id, kind, host, boot_id, pid_namespace, pid, process_started, version, lease)
+    SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::int, $7::text, $8::text, $9::float8
+    WHERE cardinality($12::uuid[]) > 0
+    ON CONFLICT (id) DO UPDATE SET beat = w.beat + 1, beat_at = statement_timestamp()
+        WHERE w.stopped_at IS NULL
+    RETURNING w.id
+), sources AS (
+    INSERT INTO brain.workflow_versions (digest, sources)
+    SELECT v.digest, v.sources::json FROM unnest($10::text[], $11::text[]) AS v (digest, sources)
+    ORDER BY v.digest
+    ON CONFLICT (digest) DO NOTHING
+), started AS (
+    INSERT INTO brain.runs
+        (id, created_at, started_at, previous_run_id, retry_of, worker_id, claim, status, workflow_name, file, digest,
+         planned_steps, inputs, trigger)
+    SELECT e.id, statement_timestamp(), statement_timestamp(), e.previous, e.retry_of, worker.id, 1, 'running',
+           e.workflow, e.file, e.digest, e.planned::jsonb, e.inputs::json, e.trigger::json
+    FROM worker, unnest($12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+                        $19::uuid[], $20::uuid[])
+        AS e (id, workflow, file, digest, inputs, planned, trigger, previous, retry_of)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING 1
+), changed AS (
+    UPDATE brain.runs AS r
+    SET status = coalesce(e.run_status, 'running'),
+        error = e.run_error,
+        position = CASE WHEN e.position IS NULL THEN r.position
+                        WHEN e.run_status IS NOT NULL THEN e.position
+                        ELSE LEAST(e.position + 1, jsonb_array_length(r.planned_steps) - 1) END,
+        -- A clock that was set back must not let the run end before its own steps did.
+        ended_at = CASE WHEN e.run_status IS NOT NULL THEN
+            GREATEST(r.started_at, statement_timestamp() - e.age_ended * interval '1 second',
+                     (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id)) END
+    FROM unnest($21::uuid[], $22::int[], $23::text[], $24::text[], $25::text[], $26::int[], $27::int[], $28::text[],
+                $29::text[], $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::float8[],
+                $36::float8[])
+        AS e (id, claim, run_status, run_error, receivers, position, attempt, name, type, status, output, error, log,
+              details, age_started, age_ended)
+    WHERE r.id = e.id AND r.worker_id = $1 AND r.claim = e.claim AND r.status = 'running'
+    RETURNING r.id, r.claim, r.started_at AS run_started, e.run_status, e.receivers, e.position, e.attempt, e.name,
+              e.type, e.status, e.output, e.error, e.log, e.details, e.age_started, e.age_ended
+), step AS (
+    INSERT INTO brain.step_runs
+        (run_id, position, attempt, claim, started_at, ended_at, name, type, status, error, log, output, details)
+    SELECT c.id, c.position, c.attempt, c.claim,
+           GREATEST(c.run_started, statement_timestamp() - GREATEST(c.age_started, c.age_ended) * interval '1 second'),
+           GREATEST(c.run_started, statement_timestamp() - c.age_ended * interval '1 second'),
+           c.name, c.type, c.status, c.error, c.log, c.output::json, c.details::json
+    FROM changed AS c
+    WHERE c.position IS NOT NULL
+    ON CONFLICT (run_id, position, attempt) DO NOTHING
+), delivery AS (
+    INSERT INTO brain.deliveries (run_id, receiver, worker_id)
+    SELECT c.id, r.receiver, $1 FROM changed AS c, string_to_table(c.receivers, chr(31)) AS r (receiver)
+    ON CONFLICT (run_id, receiver) DO NOTHING
+)
+SELECT statement_timestamp(), (SELECT count(*) FROM started), (SELECT count(*) FROM changed);
+
+-- name: recorded
+-- Which of these are already there under the same worker and claim: what a lost reply has left behind counts as done (G17).
+SELECT e.ordinal::int AS ordinal, r.started_at
+FROM unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::int[])
+     WITH ORDINALITY AS e (id, claim, run_status, position, attempt, ordinal)
+JOIN brain.runs AS r ON r.id = e.id AND r.worker_id = $1 AND r.claim = e.claim
+WHERE (e.run_status IS NULL OR r.status = e.run_status)
+  AND (e.position IS NULL OR EXISTS (
+        SELECT FROM brain.step_runs AS s
+        WHERE s.run_id = e.id AND s.position = e.position AND s.attempt = e.attempt AND s.claim = e.claim));

@@ -1,0 +1,69 @@
+-- name: run_previous
+-- The last successful run of a workflow with the outputs of its steps: one read of the partial index, then its steps.
+SELECT r.id, s.name, s.output
+FROM (SELECT id FROM brain.runs
+      WHERE workflow_name = $1 AND status = 'success'
+      ORDER BY started_at DESC
+      LIMIT 1) AS r
+LEFT JOIN brain.step_runs AS s ON s.run_id = r.id AND s.status = 'success';
+
+-- name: run_get
+-- One run.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs WHERE id = $1;
+
+-- name: run_steps
+-- The attempts of a run, in their order.
+SELECT position, name, type, attempt, status, started_at, ended_at, output, error, log, details
+FROM brain.step_runs WHERE run_id = $1 ORDER BY position, attempt;
+
+-- name: run_find
+-- The runs whose id lies in a range: those that begin with some characters.
+SELECT id, workflow_name, created_at FROM brain.runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+
+-- name: run_history
+-- The latest runs before a (created, id), not older than a moment.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_history_of_workflow
+-- The same for one workflow.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND workflow_name = $5
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_history_of_status
+-- The same for one status other than success, which the partial index holds.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
+  AND status = $5 AND status <> 'success'
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_history_of_successes
+-- The same for the successful ones, which are most of the history.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND status = 'success'
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_history_of_workflow_status
+-- The same for one workflow and one status.
+SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
+       planned_steps, previous_run_id, retry_of
+FROM brain.runs
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND workflow_name = $5
+  AND status = $6
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_counts
+-- How many runs are in each status.
+SELECT status, count(*) AS runs FROM brain.runs GROUP BY status ORDER BY status;

@@ -1,0 +1,79 @@
+-- name: worker_beat
+-- One sign of life; returns a row while the worker has not been given up.
+UPDATE brain.workers SET beat = beat + 1, beat_at = statement_timestamp()
+WHERE id = $1 AND stopped_at IS NULL
+RETURNING beat;
+
+-- name: worker_stop
+-- Marks a worker as stopped by itself; it has to have no runs left in hand.
+UPDATE brain.workers SET stopped_at = statement_timestamp(), stop_reason = 'ended'
+WHERE id = $1 AND stopped_at IS NULL;
+
+-- name: worker_candidates
+-- Who counts as alive: for the sweep, which judges each of them.
+SELECT id, kind, host, boot_id, pid_namespace, pid, process_started, version, lease
+FROM brain.workers
+WHERE stopped_at IS NULL
+ORDER BY started_at;
+
+-- name: worker_observe
+-- Notes what this boot sees of each beat, and returns whose beat has stood still for the whole lease on this boot's clock (G5).
+-- $1 is the boot, $2 its clock in seconds. A beat that moved, or a clock that went back, starts the lease anew.
+WITH live AS (
+    SELECT id, beat, lease FROM brain.workers WHERE stopped_at IS NULL
+), noted AS (
+    INSERT INTO brain.worker_sightings AS s (boot_id, worker_id, beat, seen)
+    SELECT $1::text, l.id, l.beat, $2::float8 FROM live AS l
+    ORDER BY l.id
+    ON CONFLICT (boot_id, worker_id) DO UPDATE SET beat = excluded.beat, seen = excluded.seen
+        WHERE s.beat <> excluded.beat OR s.seen > excluded.seen
+)
+SELECT l.id
+FROM live AS l
+JOIN brain.worker_sightings AS s ON s.boot_id = $1 AND s.worker_id = l.id AND s.beat = l.beat
+WHERE $2 - s.seen >= l.lease;
+
+-- name: worker_give_up
+-- First half of a take-over: from here on these workers can start nothing (their rows are locked until the second half).
+UPDATE brain.workers SET stopped_at = statement_timestamp(), stop_reason = $2
+WHERE id = ANY ($1::uuid[]) AND stopped_at IS NULL;
+
+-- name: worker_forget_sightings
+-- What was seen of a stopped worker is of no use any more.
+DELETE FROM brain.worker_sightings WHERE worker_id = ANY ($1::uuid[]);
+
+-- name: worker_end_runs
+-- Second half of a take-over: ends the runs of these workers as failed under the next claim number (G11, G12), with the
+-- interrupted attempt and the deliveries. A run that another sweeper has locked is left to it. $2 reason, $3 receivers.
+WITH left_behind AS (
+    SELECT id FROM brain.runs
+    WHERE status = 'running' AND worker_id = ANY ($1::uuid[])
+    FOR UPDATE SKIP LOCKED
+), ended AS (
+    UPDATE brain.runs AS r
+    SET status = 'failed',
+        claim = r.claim + 1,
+        error = format('interrupted in step ''%s'' (%s of %s): %s', r.planned_steps -> r.position ->> 'name',
+                       r.position + 1, jsonb_array_length(r.planned_steps), $2::text),
+        ended_at = GREATEST(r.started_at, statement_timestamp(),
+                            (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id))
+    FROM left_behind AS l
+    WHERE r.id = l.id
+    RETURNING r.id, r.claim, r.position, r.planned_steps, r.started_at, r.ended_at
+), interrupted AS (
+    INSERT INTO brain.step_runs
+        (run_id, position, attempt, claim, started_at, ended_at, name, type, status, error)
+    SELECT e.id, e.position,
+           1 + coalesce((SELECT max(s.attempt) FROM brain.step_runs AS s
+                         WHERE s.run_id = e.id AND s.position = e.position), 0),
+           e.claim,
+           coalesce((SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = e.id), e.started_at),
+           e.ended_at, e.planned_steps -> e.position ->> 'name', e.planned_steps -> e.position ->> 'type',
+           'interrupted', $2
+    FROM ended AS e
+), delivery AS (
+    INSERT INTO brain.deliveries (run_id, receiver)
+    SELECT e.id, r.receiver FROM ended AS e, unnest($3::text[]) AS r (receiver)
+    ON CONFLICT (run_id, receiver) DO NOTHING
+)
+SELECT id FROM ended;

@@ -1,0 +1,65 @@
+"""Workers: who owns runs, their beats, what was seen of them, and taking over what the dead left (G5, G11, G12).
+
+The row of a worker is inserted by the Recorder with its first run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from brain_core.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """A process that owns runs. `process_started` is the start time in the kernel's own unit; `lease` is in seconds."""
+
+    id: UUID
+    kind: Literal["run", "daemon"]
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    process_started: str
+    version: str
+    lease: float
+
+
+async def beat(db: Database, worker: UUID) -> bool:
+    """Give a sign of life; False when the worker was given up, has stopped, or has no row yet."""
+    return await db.fetchrow("worker_beat", worker) is not None
+
+
+async def stop(db: Database, worker: UUID) -> None:
+    """Mark a worker as ended by itself, when it has no run in hand any more; repeating it is harmless."""
+    async with db.transaction() as session:
+        await session.fetch("worker_stop", worker)
+        await session.fetch("worker_forget_sightings", [worker])
+
+
+async def candidates(db: Database) -> list[WorkerIdentity]:
+    """Return every worker that counts as alive."""
+    return [WorkerIdentity(*row) for row in await db.fetch("worker_candidates")]
+
+
+async def observe(db: Database, boot_id: str, boot_seconds: float) -> list[UUID]:
+    """Note what this boot sees of each beat; return whose beat has stood still for its whole lease on this clock."""
+    return [row["id"] for row in await db.fetch("worker_observe", boot_id, boot_seconds)]
+
+
+async def take_over(db: Database, workers: Sequence[UUID], reason: str, receivers: Sequence[str]) -> list[UUID]:
+    """Give up workers and end their runs as failed, with `reason`; return the ids of the runs that this call ended.
+
+    Two processes may take over the same worker at once: each run is ended by one of them.
+    """
+    ids = list(workers)
+    async with db.transaction() as session:
+        # Two statements: the second one's snapshot has to see a run that was being started when the first one waited.
+        await session.fetch("worker_give_up", ids, reason)
+        rows = await session.fetch("worker_end_runs", ids, reason, list(receivers))
+        await session.fetch("worker_forget_sightings", ids)
+    return [row["id"] for row in rows]

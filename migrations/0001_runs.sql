@@ -1,0 +1,218 @@
+-- Runs, their steps, the sources they ran, the workers that own them, and the deliveries of their ends.
+-- Guarantees (G…) are those of docs; each constraint names the one that it keeps.
+
+CREATE TABLE brain.workflow_versions (
+    digest     text PRIMARY KEY,
+    sources    json NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT statement_timestamp()
+);
+COMMENT ON TABLE brain.workflow_versions IS 'Source by hash, sibling modules included; every run points to the one it ran (G19).';
+
+CREATE TABLE brain.workers (
+    id              uuid PRIMARY KEY,
+    kind            text NOT NULL,
+    host            text NOT NULL,
+    boot_id         text NOT NULL,
+    pid_namespace   text NOT NULL,
+    pid             integer NOT NULL,
+    process_started text NOT NULL,
+    version         text NOT NULL,
+    lease           double precision NOT NULL,
+    beat            bigint NOT NULL DEFAULT 0,
+    beat_at         timestamptz NOT NULL DEFAULT statement_timestamp(),
+    started_at      timestamptz NOT NULL DEFAULT statement_timestamp(),
+    stopped_at      timestamptz,
+    stop_reason     text,
+    CONSTRAINT workers_kind_known CHECK (kind IN ('run', 'daemon')),
+    CONSTRAINT workers_lease_positive CHECK (lease > 0),
+    CONSTRAINT workers_reason_iff_stopped CHECK ((stopped_at IS NULL) = (stop_reason IS NULL))
+) WITH (fillfactor = 50);
+COMMENT ON COLUMN brain.workers.beat IS 'Counts up while the process lives; others judge it by their own boot-time clock (G5).';
+COMMENT ON CONSTRAINT workers_kind_known ON brain.workers IS 'G11: a worker is a brain run or a daemon.';
+COMMENT ON CONSTRAINT workers_lease_positive ON brain.workers IS 'G11: without a lease nobody could judge the worker.';
+COMMENT ON CONSTRAINT workers_reason_iff_stopped ON brain.workers IS 'G13: who stopped, and only who stopped, has a reason.';
+CREATE INDEX workers_live ON brain.workers (started_at) WHERE stopped_at IS NULL;
+
+CREATE TABLE brain.worker_sightings (
+    boot_id   text NOT NULL,
+    worker_id uuid NOT NULL REFERENCES brain.workers ON DELETE CASCADE,
+    beat      bigint NOT NULL,
+    seen      double precision NOT NULL,
+    PRIMARY KEY (boot_id, worker_id)
+);
+COMMENT ON TABLE brain.worker_sightings IS 'When the processes of one boot first saw a beat, in seconds of that boot (G5).';
+
+CREATE TABLE brain.runs (
+    id              uuid PRIMARY KEY,
+    created_at      timestamptz NOT NULL,
+    started_at      timestamptz,
+    ended_at        timestamptz,
+    previous_run_id uuid,
+    retry_of        uuid,
+    worker_id       uuid,
+    claim           integer NOT NULL DEFAULT 0,
+    position        integer NOT NULL DEFAULT 0,
+    status          text NOT NULL,
+    workflow_name   text NOT NULL,
+    file            text NOT NULL,
+    digest          text REFERENCES brain.workflow_versions,
+    error           text,
+    planned_steps   jsonb NOT NULL,
+    inputs          json NOT NULL DEFAULT '{}',
+    trigger         json,
+    CONSTRAINT runs_status_known
+        CHECK (status IN ('queued', 'running', 'parked', 'success', 'failed', 'cancelled')),
+    CONSTRAINT runs_ended_iff_final
+        CHECK ((ended_at IS NOT NULL) = (status IN ('success', 'failed', 'cancelled'))),
+    CONSTRAINT runs_ends_after_start CHECK (ended_at >= started_at),
+    CONSTRAINT runs_running_is_owned
+        CHECK (status <> 'running' OR (worker_id IS NOT NULL AND claim > 0 AND started_at IS NOT NULL)),
+    CONSTRAINT runs_success_has_started CHECK (status <> 'success' OR started_at IS NOT NULL),
+    CONSTRAINT runs_failure_has_error CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT runs_success_has_no_error CHECK (status <> 'success' OR error IS NULL),
+    CONSTRAINT runs_plan_has_steps
+        CHECK (jsonb_typeof(planned_steps) = 'array' AND jsonb_array_length(planned_steps) > 0),
+    CONSTRAINT runs_position_in_plan CHECK (position >= 0 AND position < jsonb_array_length(planned_steps)),
+    CONSTRAINT runs_claim_counts_up CHECK (claim >= 0)
+) WITH (fillfactor = 60);
+COMMENT ON COLUMN brain.runs.claim IS 'The fence: it is in the WHERE of every write about the run (G12).';
+COMMENT ON COLUMN brain.runs.position IS 'The step that goes on now, or went on last, from 0.';
+COMMENT ON CONSTRAINT runs_status_known ON brain.runs IS 'G13: a run is in one of six states.';
+COMMENT ON CONSTRAINT runs_ended_iff_final ON brain.runs IS 'G13: ended_at if and only if the state is final.';
+COMMENT ON CONSTRAINT runs_ends_after_start ON brain.runs IS 'G13: no run ends before it starts.';
+COMMENT ON CONSTRAINT runs_running_is_owned ON brain.runs IS 'G13: a running run has an owner and a claim.';
+COMMENT ON CONSTRAINT runs_success_has_started ON brain.runs IS 'G13: what succeeded has run.';
+COMMENT ON CONSTRAINT runs_failure_has_error ON brain.runs IS 'G13: a failed run says why.';
+COMMENT ON CONSTRAINT runs_success_has_no_error ON brain.runs IS 'G13: a successful run has no error.';
+COMMENT ON CONSTRAINT runs_plan_has_steps ON brain.runs IS 'G13: what was to run is recorded when the run is created.';
+COMMENT ON CONSTRAINT runs_position_in_plan ON brain.runs IS 'G13: a run is at one of its planned steps.';
+COMMENT ON CONSTRAINT runs_claim_counts_up ON brain.runs IS 'G12: the claim number counts from 0.';
+COMMENT ON CONSTRAINT runs_digest_fkey ON brain.runs IS 'G19: the source that a run ran is kept.';
+CREATE INDEX runs_history ON brain.runs (created_at, id);
+CREATE INDEX runs_history_of_workflow ON brain.runs (workflow_name, created_at, id);
+CREATE INDEX runs_not_successful ON brain.runs (status, created_at, id) WHERE status <> 'success';
+CREATE INDEX runs_previous ON brain.runs (workflow_name, started_at DESC) WHERE status = 'success';
+
+CREATE TABLE brain.step_runs (
+    run_id     uuid NOT NULL REFERENCES brain.runs ON DELETE CASCADE,
+    position   integer NOT NULL,
+    attempt    integer NOT NULL,
+    claim      integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz,
+    name       text NOT NULL,
+    type       text NOT NULL,
+    status     text NOT NULL,
+    error      text,
+    log        text NOT NULL DEFAULT '',
+    output     json,
+    details    json NOT NULL DEFAULT '{}',
+    CONSTRAINT step_runs_pkey PRIMARY KEY (run_id, position, attempt),
+    CONSTRAINT step_runs_status_known
+        CHECK (status IN ('running', 'success', 'failed', 'interrupted', 'skipped', 'cancelled')),
+    CONSTRAINT step_runs_ended_iff_not_running CHECK ((ended_at IS NULL) = (status = 'running')),
+    CONSTRAINT step_runs_ends_after_start CHECK (ended_at >= started_at),
+    CONSTRAINT step_runs_failure_has_error CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT step_runs_counted CHECK (position >= 0 AND attempt > 0)
+);
+COMMENT ON CONSTRAINT step_runs_pkey ON brain.step_runs IS 'G9: one row for each attempt of a step.';
+COMMENT ON CONSTRAINT step_runs_run_id_fkey ON brain.step_runs IS 'G13: a step belongs to a run.';
+COMMENT ON CONSTRAINT step_runs_status_known ON brain.step_runs IS 'G13: an attempt is in one of six states.';
+COMMENT ON CONSTRAINT step_runs_ended_iff_not_running ON brain.step_runs IS 'G13: ended_at if and only if the attempt is over.';
+COMMENT ON CONSTRAINT step_runs_ends_after_start ON brain.step_runs IS 'G13: no attempt ends before it starts.';
+COMMENT ON CONSTRAINT step_runs_failure_has_error ON brain.step_runs IS 'G13: a failed attempt says why.';
+COMMENT ON CONSTRAINT step_runs_counted ON brain.step_runs IS 'G10: positions count from 0, attempts from 1.';
+
+CREATE TABLE brain.deliveries (
+    run_id     uuid NOT NULL REFERENCES brain.runs ON DELETE CASCADE,
+    receiver   text NOT NULL,
+    worker_id  uuid,
+    attempts   integer NOT NULL DEFAULT 0,
+    status     text NOT NULL DEFAULT 'open',
+    error      text,
+    created_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    ended_at   timestamptz,
+    CONSTRAINT deliveries_pkey PRIMARY KEY (run_id, receiver),
+    CONSTRAINT deliveries_status_known CHECK (status IN ('open', 'done', 'failed')),
+    CONSTRAINT deliveries_ended_iff_not_open CHECK ((ended_at IS NULL) = (status = 'open')),
+    CONSTRAINT deliveries_error_iff_failed CHECK ((error IS NOT NULL) = (status = 'failed'))
+);
+COMMENT ON TABLE brain.deliveries IS 'Who is to be told of the end of a run: at least once each, whatever dies in between.';
+COMMENT ON CONSTRAINT deliveries_pkey ON brain.deliveries IS 'G18: each receiver has its own row, so that one failing leaves the others.';
+COMMENT ON CONSTRAINT deliveries_run_id_fkey ON brain.deliveries IS 'G13: a delivery is about a run.';
+COMMENT ON CONSTRAINT deliveries_status_known ON brain.deliveries IS 'G13: a delivery is open, done or failed.';
+COMMENT ON CONSTRAINT deliveries_ended_iff_not_open ON brain.deliveries IS 'G13: ended_at if and only if it is not open.';
+COMMENT ON CONSTRAINT deliveries_error_iff_failed ON brain.deliveries IS 'G13: who failed, and only who failed, says why.';
+CREATE INDEX deliveries_not_done ON brain.deliveries (created_at, run_id, receiver) WHERE status <> 'done';
+
+CREATE FUNCTION brain.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'G13: % of % %: what is over never changes', TG_OP, TG_TABLE_NAME, OLD
+        USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+COMMENT ON FUNCTION brain.refuse_change() IS 'G13: a final state never changes.';
+
+CREATE TRIGGER runs_final_never_changes BEFORE UPDATE ON brain.runs FOR EACH ROW
+    WHEN (OLD.status IN ('success', 'failed', 'cancelled') OR NEW.claim < OLD.claim)
+    EXECUTE FUNCTION brain.refuse_change();
+COMMENT ON TRIGGER runs_final_never_changes ON brain.runs IS 'G13: a final run never changes. G12: a claim never goes back.';
+
+CREATE TRIGGER step_runs_never_change BEFORE UPDATE ON brain.step_runs FOR EACH ROW
+    WHEN (OLD.status <> 'running') EXECUTE FUNCTION brain.refuse_change();
+COMMENT ON TRIGGER step_runs_never_change ON brain.step_runs IS 'G9: a finished attempt never changes.';
+
+-- The depth is 0 for a DELETE that somebody typed, and 1 for the cascade from a run that is deleted as a whole.
+CREATE TRIGGER step_runs_never_vanish BEFORE DELETE ON brain.step_runs FOR EACH ROW
+    WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION brain.refuse_change();
+COMMENT ON TRIGGER step_runs_never_vanish ON brain.step_runs IS 'G13: a step goes only together with its run.';
+
+CREATE FUNCTION brain.check_success() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    broken uuid;
+BEGIN
+    SELECT n.id INTO broken
+    FROM new_rows AS n
+    WHERE n.status = 'success'
+      AND jsonb_array_length(n.planned_steps) <> (
+          SELECT count(*)
+          FROM brain.step_runs AS s
+          WHERE s.run_id = n.id
+            AND s.position < jsonb_array_length(n.planned_steps)
+            AND s.status IN ('success', 'skipped')
+            AND NOT EXISTS (
+                SELECT FROM brain.step_runs AS later
+                WHERE later.run_id = s.run_id AND later.position = s.position AND later.attempt > s.attempt))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'G13: run % cannot be a success: the last attempt of a planned step is no success and no skip', broken
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION brain.check_success() IS 'G13: in a successful run the last attempt of every planned step is a success or a skip.';
+
+-- For each statement, not for each row: one writer ends many runs at once.
+CREATE TRIGGER runs_success_is_complete AFTER UPDATE ON brain.runs REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION brain.check_success();
+COMMENT ON TRIGGER runs_success_is_complete ON brain.runs IS 'G13: no success with an unsuccessful step.';
+
+CREATE FUNCTION brain.refuse_birth() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'G13: run % cannot be created as a success', NEW.id
+        USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+CREATE TRIGGER runs_success_is_earned BEFORE INSERT ON brain.runs FOR EACH ROW
+    WHEN (NEW.status = 'success') EXECUTE FUNCTION brain.refuse_birth();
+COMMENT ON TRIGGER runs_success_is_earned ON brain.runs IS 'G13: a run becomes a success by its steps.';
+
+CREATE SCHEMA brain_v1;
+COMMENT ON SCHEMA brain_v1 IS 'The public SQL interface: columns are only ever added.';
+CREATE VIEW brain_v1.runs AS
+    SELECT id, workflow_name AS workflow, file, status, created_at, started_at, ended_at, error, position, inputs,
+           trigger, digest AS version, planned_steps, previous_run_id, retry_of
+    FROM brain.runs;
+COMMENT ON VIEW brain_v1.runs IS 'One row a run.';
+CREATE VIEW brain_v1.step_runs AS
+    SELECT run_id, position, name, type, attempt, status, started_at, ended_at, output, error, log, details
+    FROM brain.step_runs;
+COMMENT ON VIEW brain_v1.step_runs IS 'One row an attempt of a step.';
