@@ -106,6 +106,8 @@ def declare(name: str, value: Any) -> InputSpec:
         spec = InputSpec(name, Any if value is None else type(value), value)
     try:
         adapter = spec.adapter
+        if not adapter.pydantic_complete:
+            raise ValueError("a name in the type means nothing here")
         if not spec.required and not spec._verbatim(value):
             spec.default = adapter.dump_python(value, mode="json")
             json.dumps(spec.default)

@@ -113,6 +113,8 @@ class Report:
         if top in DISTRIBUTIONS and name == top:
             brings = DISTRIBUTIONS[top]
             return f"the module {top} is not installed; it comes with {brings}: pip install {brings}"
+        if top in DISTRIBUTIONS or top == "brain_core":
+            return f"there is no module '{name}'"
         beside = [file.stem for file in sorted(self._folder.path.glob("*.py"))[:1_000] if str(file) != self._path]
         guess = nearest(name, beside)
         advice = "" if guess else f"; install what brings it, or put {top}.py beside the workflow file"

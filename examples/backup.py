@@ -22,7 +22,7 @@ mkdir -p -- {inputs.into}
 into=$(cd -- {inputs.into} && pwd -P && printf x); into=${into%??}
 from=$(cd -- {inputs.folder} && pwd -P && printf x); from=${from%??}
 case "$into/" in
-  "${from%/}"/*) echo "the backups ($into) would lie inside the folder that is packed; choose another 'into'" >&2; exit 1 ;;
+  "${from%/}"/*) echo "$into is inside the folder that is packed; choose another place for the backups" >&2; exit 1 ;;
 esac
 archive="$into/backup-$(date -u +%Y%m%dT%H%M%SZ)-$$.tar.gz"
 trap 'rm -f -- "$archive.part"' EXIT
