@@ -13,16 +13,16 @@ from uuid import uuid4
 
 import asyncpg
 from brain_core.embedded import EmbeddedServer
-from brain_core.loader import LoadedWorkflow
-from brain_core.store.database import Database
-from brain_core.store.recorder import Recorder
 
 from brain_core import Step, StepContext, Workflow
 from brain_core.engine.executor import Execution
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import Plan
 from brain_core.engine.sweep import worker_identity
+from brain_core.loader import LoadedWorkflow
 from brain_core.store import migrate
+from brain_core.store.database import Database
+from brain_core.store.recorder import Recorder
 from brain_core.testing import NoHooks
 
 MAX_OUTPUT = 16 * 1024 * 1024
@@ -80,7 +80,7 @@ class Bench:
         ).run()
 
     async def close(self) -> None:
-        await self.recorder.close()
+        await self.recorder.drain()
         await self.db.close()
 
 

@@ -21,6 +21,7 @@ from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import Plan, Runner
 from brain_core.engine.sweep import sweep, worker_identity
 from brain_core.engine.thread_runner import ThreadRunner
+from brain_core.errors import RunNotFound
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
 from brain_core.run import Run
@@ -113,7 +114,7 @@ class Brain:
                 watch(HookProblem(text))
         finally:
             beats.stop()
-            await recorder.close()
+            await recorder.drain()
         await workers.stop(self.db, worker.id)
         return run
 
@@ -141,11 +142,17 @@ class Brain:
     ) -> list[Run]:
         """Return runs, newest first, without their steps; `before` is the id of the run to go on from."""
         last = None if before is None else await runs.find(self.db, before)
-        return await runs.history(self.db, workflow=workflow, status=status, since=since, limit=limit, before=last)
+        start = None if last is None else (last.created_at, UUID(last.id))
+        return await runs.history(self.db, workflow=workflow, status=status, since=since, limit=limit, before=start)
 
     async def show(self, id_prefix: str | None = None) -> Run:
         """Return one run with its steps: the one whose id begins so, or the last one. RunNotFound otherwise."""
-        return await runs.find(self.db, id_prefix)
+        if id_prefix is not None:
+            return await runs.find(self.db, id_prefix)
+        latest = await runs.history(self.db, limit=1)
+        if not latest:
+            raise RunNotFound("nothing has run yet; start with: brain run FILE")
+        return await runs.get(self.db, latest[0].id)
 
     async def check(self) -> list[runs.Violation]:
         """Sweep, then return every row of the history that breaks a rule of G13; empty when all is well."""
@@ -155,21 +162,21 @@ class Brain:
     async def status(self) -> dict[str, Json]:
         """Return counts of runs by status, the living workers, open deliveries and the schema's state."""
         return {
-            "database": self.db.place,
+            "database": self.db.url,
             "embedded": self._server is not None,
             "schema": await migrate.schema_state(self.db),
             "runs": await runs.counts(self.db),
             "workers": len(await workers.candidates(self.db)),
-            "deliveries": len(await deliveries.unfinished(self.db)),
+            "deliveries": len(await deliveries.list_deliveries(self.db)),
         }
 
     async def migrate(self) -> list[str]:
         """Bring the schema up to date and return the names of the migrations that were applied."""
         return await migrate.migrate(self.db)
 
-    async def deliveries(self) -> list[deliveries.DeliveryRow]:
+    async def deliveries(self) -> list[deliveries.Delivery]:
         """Return the deliveries that are open or failed, oldest first."""
-        return await deliveries.unfinished(self.db)
+        return await deliveries.list_deliveries(self.db)
 
     async def retry_deliveries(self, id_prefix: str) -> list[str]:
         """Deliver the failed and open deliveries of a run again; return the problems, one line each."""

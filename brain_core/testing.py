@@ -131,7 +131,7 @@ async def run_workflow(
                 previous=None if found is None else Previous(str(found[0]), found[1]),
             ).run()
         finally:
-            await recorder.close()
+            await recorder.drain()
             await workers.stop(db, worker.id)
     finally:
         await db.close()

@@ -17,7 +17,7 @@ import pytest
 
 from brain_core.engine.sweep import sweep
 from brain_core.run import Run
-from brain_core.store import runs
+from brain_core.store import deliveries, runs
 from brain_core.store.database import Database
 
 CHILD = """
@@ -76,7 +76,7 @@ CASES = {
 
 
 async def the_run(db: Database) -> Run | None:
-    found = await runs.history(db, workflow="crashing", status=None, since=None, limit=10, before=None)
+    found = await runs.history(db, workflow="crashing")
     assert len(found) <= 1
     return await runs.find(db, found[0].id) if found else None
 
@@ -118,7 +118,7 @@ async def test_a_kill_at_each_boundary_of_each_commit(
     if interrupted:
         assert f"step '{interrupted}'" in (after.error or "")
         assert "is gone" in (after.error or "")
-    assert await db.fetchval("count_open_deliveries") == 1
+    assert [(each.receiver, each.status) for each in await deliveries.list_deliveries(db)] == [("listener", "open")]
 
 
 async def test_a_living_worker_is_left_alone(database_url: str, db: Database, tmp_path: Path) -> None:

@@ -91,12 +91,14 @@ async def test_an_output_that_json_cannot_hold_fails_its_step(database_url: str,
 HOSTILE = ["a\0b", "\ud800", "é\u2028", float("nan"), 10**5000, "x" * 300_000, "\x1b[31m", {"\0": ["\udfff"]}]
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:12])
+@pytest.mark.parametrize(
+    "value", HOSTILE, ids=["nul", "surrogate", "line-separator", "nan", "huge-int", "long", "escape", "nested"]
+)
 async def test_what_is_recorded_is_what_later_steps_see(value: Any, database_url: str, db: Database) -> None:
     seen: list[Any] = []
     steps = [
         Calls(name="one", call=lambda ctx: value),
-        FunctionStep(name="two", function=lambda given: seen.append(given), args=["{one}"]),
+        FunctionStep(name="two", function=seen.append, args=["{one}"]),
     ]
     run = await stored(db, await run_workflow(Workflow(name="w", steps=steps), database_url))
     assert run.status == "success"
@@ -152,7 +154,7 @@ async def test_a_refused_input_writes_nothing(database_url: str, db: Database) -
     workflow = Workflow(name="w", inputs={"n": int}, steps=[FunctionStep(name="a", function=say, args=[1])])
     with pytest.raises(InputError):
         await run_workflow(workflow, database_url)
-    assert await runs.history(db, workflow=None, status=None, since=None, limit=5, before=None) == []
+    assert await runs.history(db) == []
 
 
 async def test_events_come_after_their_commits_in_order(database_url: str) -> None:
@@ -171,7 +173,7 @@ async def test_a_worker_that_lost_its_run_can_write_nothing_about_it(database_ur
     steps = [Calls(name="one", call=lose), Calls(name="two", call=lambda ctx: 2)]
     with pytest.raises(ClaimLost):
         await run_workflow(Workflow(name="w", steps=steps), database_url)
-    (run,) = await runs.history(db, workflow="w", status=None, since=None, limit=5, before=None)
+    (run,) = await runs.history(db, workflow="w")
     kept = await runs.find(db, run.id)
     assert kept.status == "failed"
     assert [(step.name, step.status) for step in kept.steps] == [("one", "interrupted")]
