@@ -1,0 +1,212 @@
+"""The configuration, and the only reader of the environment and of brain.toml.
+
+Flags go over `THE_BRAIN_*`, these over `brain.toml`, that over the defaults. `brain.toml` is looked for from the working
+directory upwards (a `[tool.brain]` table in `pyproject.toml` counts too), then in the user's configuration directory.
+Unknown keys are errors that name the nearest known one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from brain_core.errors import ConfigError, nearest
+
+PREFIX = "THE_BRAIN_"
+NOT_SETTINGS = ("THE_BRAIN_TEST_",)
+"""Beginnings of variables that are not ours to judge: the test suite's own."""
+
+Values = dict[str, Any]
+
+
+def default_home() -> Path:
+    """Return where data goes unless told otherwise; root's server runs as another user, who cannot enter /root."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/brain")
+    base = os.environ.get("XDG_DATA_HOME")
+    return Path(base) / "brain" if base else Path.home() / ".local" / "share" / "brain"
+
+
+class Settings(BaseSettings):
+    """Every setting of the core, with its default. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None, description="The PostgreSQL to use; without it an embedded one starts by itself."
+    )
+    home: Path = Field(
+        default_factory=default_home, description="Where the embedded PostgreSQL and other data of this user live."
+    )
+    import_timeout: float = Field(default=30.0, gt=0, description="How long a workflow file may take to load.")
+    plugin_timeout: float = Field(default=10.0, gt=0, description="How long a plugin may take to load.")
+    hook_timeout: float = Field(default=10.0, gt=0, description="How long an event hook or `on_finished` may take.")
+    beat: float = Field(default=5.0, gt=0, description="How often a worker gives a sign of life.")
+    lease: float = Field(
+        default=15.0, gt=0, description="How long a silent worker keeps its runs; at least three beats."
+    )
+    max_output: int = Field(
+        default=16 * 1024 * 1024, gt=0, le=200 * 1024 * 1024, description="The largest output of a step that is kept."
+    )
+    embedded_idle: float = Field(
+        default=300.0, ge=0, description="How long the embedded PostgreSQL stays up after its last user."
+    )
+    plugins: dict[str, Any] = Field(
+        default_factory=dict, description="`disable`, a list of plugins to leave out, and a table for each plugin."
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _home_is_absolute(cls, home: Path) -> Path:
+        return Path(os.path.abspath(home.expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+    @model_validator(mode="after")
+    def _lease_covers_beats(self) -> Self:
+        if self.lease < 3 * self.beat:
+            raise ValueError(f"lease ({self.lease:g} s) has to be at least three beats ({self.beat:g} s each)")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The sources are read one by one in load_settings, which has to know where each value came from.
+        return (init_settings,)
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """The settings, and for each the place that it came from."""
+
+    settings: Settings
+    origins: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+
+    def origin(self, name: str) -> str:
+        """Return where a setting came from: `default`, a variable's name, or the path of a file."""
+        return self.origins.get(name, "default")
+
+    def entries(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield name, value as it may be shown (secrets masked) and origin of each setting."""
+        for name in type(self.settings).model_fields:
+            yield name, _shown(name, getattr(self.settings, name)), self.origin(name)
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | None = None) -> LoadedSettings:
+    """Read the configuration; ConfigError names the key or value that is wrong and where it stands.
+
+    `overrides` are values from flags; `start` is where the search for brain.toml begins (the working directory).
+    """
+    file, from_file = _read_file(start)
+    _refuse_unknown_variables()
+    from_environment = _read_environment()
+    layers: list[tuple[Values, str | None]] = [
+        (from_file, str(file)),
+        (from_environment, None),
+        (dict(overrides or {}), "flag"),
+    ]
+    merged: Values = {}
+    origins: dict[str, str] = {}
+    for values, origin in layers:
+        for name, value in values.items():
+            both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+            merged[name] = _merge(merged[name], value) if both else value
+            origins[name] = origin or PREFIX + name.upper()
+    try:
+        return LoadedSettings(Settings(**merged), origins, file)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from None
+
+
+def _merge(below: Values, above: Values) -> Values:
+    merged = dict(below)
+    for name, value in above.items():
+        known = merged.get(name)
+        merged[name] = _merge(known, value) if isinstance(value, dict) and isinstance(known, dict) else value
+    return merged
+
+
+def _read_environment() -> Values:
+    try:
+        return dict(EnvSettingsSource(Settings)())
+    except ValueError as error:
+        raise ConfigError(f"the environment cannot be read: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        upper = variable.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS) or upper in known:
+            continue
+        if upper.startswith(PREFIX + "PLUGINS__"):
+            continue
+        raise ConfigError(f"{variable} is no setting{nearest(upper, known)}; `brain config` lists them")
+
+
+def _read_file(start: Path | None) -> tuple[Path | None, Values]:
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        found = folder / "brain.toml"
+        if found.is_file():
+            return found, _toml(found)
+        project = folder / "pyproject.toml"
+        if project.is_file() and b"[tool.brain" in project.read_bytes():
+            return project, _toml(project).get("tool", {}).get("brain", {})
+    base = os.environ.get("XDG_CONFIG_HOME")
+    users = (Path(base) if base else Path.home() / ".config") / "brain" / "brain.toml"
+    return (users, _toml(users)) if users.is_file() else (None, {})
+
+
+def _toml(file: Path) -> Values:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    name = str(first["loc"][0]) if first["loc"] else ""
+    where = f" (from {origins[name]})" if name in origins else ""
+    if first["type"] == "extra_forbidden":
+        return f"'{place}' is no setting{where}{nearest(place, Settings.model_fields)}; `brain config` lists them"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not place:
+        return f"the settings do not fit together: {message}"
+    shown = "" if name == "database_url" else f" is {first['input']!r}"
+    return f"setting {place}{shown}{where}: {message}"
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return _without_password(value.get_secret_value())
+    return str(value) if isinstance(value, Path) else value
+
+
+def _without_password(url: str) -> str:
+    """Return a database URL with its password, in whichever part of it, masked."""
+    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    account, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    query = [(key, "***" if "pass" in key.lower() else value) for key, value in parse_qsl(parts.query)]
+    netloc = f"{user}{':***' if colon else ''}{at}{host}"
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query, safe="/*")))
