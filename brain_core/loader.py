@@ -42,7 +42,12 @@ class LoadedWorkflow:
 
 Check = Callable[[Step], str | None]
 
+MAX_WAIT = 20.0
+"""Seconds that a load waits for another one in this process; less than the usual limit on imports, so that a file that
+hangs is named instead of the one that waits for it."""
+
 _lock = threading.RLock()
+_loading = ""
 _active: Folder | None = None
 
 
@@ -53,10 +58,13 @@ def load_workflow(file: str | Path, *, check: Check | None = None) -> LoadedWork
     process imports as it did before; after a success the file's folder stays the first place for imports until the
     next file is loaded, so that a step may import a module beside the file when it runs.
     """
-    global _active
+    global _active, _loading
     shown = one_line(os.fspath(file), 4_096)
     path, text = read_source(file, shown)
-    with _lock:
+    if not _lock.acquire(timeout=MAX_WAIT):
+        raise WorkflowFileError(f"this process is still importing another file, {_loading}", file=shown)
+    try:
+        _loading = shown
         before = _active
         if before is not None:
             before.leave()
@@ -69,7 +77,9 @@ def load_workflow(file: str | Path, *, check: Check | None = None) -> LoadedWork
                 before.enter()
             raise
         _active = folder
-    return loaded
+        return loaded
+    finally:
+        _lock.release()
 
 
 def _load(path: Path, text: str, shown: str, folder: Folder, check: Check | None) -> LoadedWorkflow:

@@ -116,7 +116,7 @@ def _refuse_unnamed(kind: type[BaseModel], unnamed: tuple[Any, ...]) -> None:
 
 
 # Bounded: a process that loads files again and again makes new classes each time.
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=256)
 def template_fields(step_type: type[Step]) -> tuple[tuple[str, TemplateMark], ...]:
     """Return the fields of a step type that may hold placeholders, each with its mark."""
     found: list[tuple[str, TemplateMark]] = []

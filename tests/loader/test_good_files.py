@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_size_of_siblings_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write(tmp_path, s1="x = 123456\n")
     with pytest.raises(WorkflowFileError, match="are over 10 bytes"):
         load_workflow(file)
+
+
+def test_a_file_that_hangs_is_named_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(loader, "MAX_WAIT", 0.01)
+    monkeypatch.setattr(sys, "brain_test_gate", (started, go_on), raising=False)
+    text = "import sys\nsys.brain_test_gate[0].set()\nsys.brain_test_gate[1].wait()\n" + STEP + FLOW.format("''")
+    write(tmp_path, w=text, other=STEP + FLOW.format("''"))
+    thread = threading.Thread(target=load_workflow, args=(tmp_path / "w.py",))
+    thread.start()
+    started.wait()
+    with pytest.raises(WorkflowFileError, match=r"other.py: this process is still importing another file, .*w.py$"):
+        load_workflow(tmp_path / "other.py")
+    go_on.set()
+    thread.join()
+    assert load_workflow(tmp_path / "other.py").workflow.name == "w"
 
 
 def test_what_a_file_prints_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
