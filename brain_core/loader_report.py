@@ -168,6 +168,8 @@ def describe_validation(error: ValidationError, model: type[BaseModel] | None, g
         return f"{who} has no field '{field}'{guess}{there}{more}"
     if first["type"] == "missing":
         return f"{who} needs the field '{field}'{more}"
+    if first["type"] == "frozen_instance":
+        return f"{who} cannot be changed once it is made; '{field}' is set where it is made{more}"
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, Exception):
         # The checks of Step and Workflow name what they are about; those of others need the field's name.

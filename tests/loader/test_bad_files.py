@@ -117,7 +117,10 @@ BAD = {
         HEAD + "def f(a, b): pass\nFunctionStep(name='f', function=f, args={'a': 1})",
         "w.py:8: FunctionStep 'f': args do not fit f(a, b): missing a required argument: 'b'",
     ),
-    "frozen": (HEAD + "s = Say(name='a')\ns.text = 'x'", "w.py:8: Say, text: Instance is frozen, not 'x'"),
+    "frozen": (
+        HEAD + "s = Say(name='a')\ns.text = 'x'",
+        "w.py:8: Say cannot be changed once it is made; 'text' is set where it is made",
+    ),
     "no-run": (
         HEAD + "class No(Step):\n    x: int = 0\nworkflow = Workflow(name='w', steps=[Say(name='a'), No(name='b')])",
         "w.py:9: step 'b': the class No has no run(); a step type defines one",
