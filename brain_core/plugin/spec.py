@@ -6,7 +6,7 @@ An argument that a plugin does not need may be left out of its signature.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -81,4 +81,7 @@ def hook_names() -> frozenset[str]:
     return frozenset(name for name in globals() if name.startswith("brain_"))
 
 
-HookCaller = Any
+def arguments_of(hook: str) -> tuple[str, ...]:
+    """Return the names of the arguments that a hook offers."""
+    code = globals()[hook].__code__
+    return tuple(code.co_varnames[: code.co_argcount])
