@@ -100,6 +100,11 @@ class Redirect:
     target: Word | None
     heredoc: Heredoc | None = None
 
+    @property
+    def word(self) -> Word | None:
+        """The file's name, or the body of the here-document."""
+        return self.heredoc.body if self.heredoc is not None else self.target
+
 
 @dataclass(slots=True, eq=False)
 class Simple:

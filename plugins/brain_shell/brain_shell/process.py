@@ -153,7 +153,8 @@ async def _end(group: int, protocol: _Protocol) -> None:
     _signal(group, signal.SIGTERM)
     end = loop.time() + GRACE
     try:
-        while loop.time() < end and not (protocol.exited.done() and not _signal(group, 0)):
+        # No event tells that a process group is empty, so it is asked.
+        while loop.time() < end and (not protocol.exited.done() or _lives(group)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL)
     except asyncio.CancelledError:
         pass  # asked a second time: no grace
@@ -162,6 +163,19 @@ async def _end(group: int, protocol: _Protocol) -> None:
     while not protocol.exited.done() and loop.time() < end:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([protocol.exited], timeout=max(0.0, end - loop.time()))
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of the group is left that is more than a zombie (which nobody may be there to reap)."""
+    if not _signal(group, 0):
+        return False
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    for stat in stats:
+        with contextlib.suppress(OSError, IndexError):
+            state, _, pgrp = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state not in "ZX":
+                return True
+    return not stats
 
 
 def _signal(group: int, number: int) -> bool:

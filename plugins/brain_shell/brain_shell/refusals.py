@@ -66,7 +66,7 @@ class Checker:
         for pipeline in script:
             for node in pipeline:
                 for redirect in node.redirects:
-                    self._collect_word(redirect.target or (redirect.heredoc and redirect.heredoc.body))
+                    self._collect_word(redirect.word)
                 if isinstance(node, Simple):
                     self._collect_simple(node)
                     continue
@@ -106,7 +106,7 @@ class Checker:
 
     def _touches(self, node: Node) -> bool:
         """Whether a value may come out of this command's standard output."""
-        words = [redirect.target or (redirect.heredoc and redirect.heredoc.body) for redirect in node.redirects]
+        words = [redirect.word for redirect in node.redirects]
         words += [*node.assigns, *node.words] if isinstance(node, Simple) else node.words or []
         if any(word is not None and self.tainted(word) for word in words):
             return True
