@@ -79,7 +79,7 @@ def imported(found: Found) -> Any:
 def _missing(found: Found, error: ModuleNotFoundError) -> str:
     missing = error.name or "?"
     if missing == found.module or found.module.startswith(f"{missing}."):
-        return f"its module {found.module} is not there (no module named '{missing}'); install {found.distribution} again"
+        return f"its module {found.module} is not there; install {found.distribution} again"
     if missing.partition(".")[0] == "brain_core":
         return f"needs '{missing}', which brain-core {__version__} does not have; upgrade one of the two"
     return f"lacks a dependency: no module named '{missing}'; install what brings it into this environment"
@@ -107,7 +107,7 @@ def hooks_of(plugin: Any, found: Found) -> dict[str, Any]:
                 raise Quarantine(f"'{name}' is no hook of brain-core {__version__}{nearest(name, known)}")
         elif attribute.startswith("brain_") and _own_function(value, found):
             if attribute in known:
-                raise Quarantine(f"{attribute} is not marked as a hook and would never be called; write @hookimpl above it")
+                raise Quarantine(f"{attribute} is not marked and would never be called; write @hookimpl above it")
             raise Quarantine(f"'{attribute}' is no hook of brain-core {__version__}{nearest(attribute, known)}")
     return hooks
 
@@ -181,7 +181,7 @@ def settings_model_of(hooks: Mapping[str, Any]) -> type[BaseModel] | None:
         raise Quarantine(f"brain_settings returned {_shown(model)}; it has to return a pydantic model class")
     lacking = [name for name, field in model.model_fields.items() if field.is_required()]
     if lacking:
-        raise Quarantine(f"its settings {model.__name__} lack a default for {', '.join(lacking)}; every field needs one")
+        raise Quarantine(f"its settings {model.__name__} lack a default for {', '.join(lacking)}")
     try:
         model()
     except BaseException as error:  # noqa: BLE001 - a stranger's validators

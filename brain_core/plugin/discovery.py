@@ -20,6 +20,11 @@ _TARGET = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*)?(?:
 _NEEDS_CORE = re.compile(r"^brain[-_.]+core(?![-_.\w])", re.IGNORECASE)
 
 
+class _Parser(ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr  # names keep their case
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One entry point of the group `brain`; `trouble` says why it can be loaded by nobody."""
@@ -64,8 +69,7 @@ def find_plugins() -> list[Found]:
 
 def _plugins_of(distribution: Distribution, text: str) -> Iterator[Found]:
     name, version, needs = _about(distribution)
-    parser = ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign] - names keep their case
+    parser = _Parser(delimiters=("=",), interpolation=None, strict=False)
     try:
         parser.read_string(text)
         entries = parser.items(ENTRY_POINT_GROUP)

@@ -1,25 +1,20 @@
-"""PluginManager: a typed façade over pluggy that isolates plugins from each other and from us.
-
-pluggy stops at the first exception, awaits nothing and lets one broken entry point stop the start. So entry points are
-loaded one by one, checked and, where something is wrong with one, quarantined; events are handed out one by one, each
-with a time limit.
-"""
+"""Loads plugins one by one, quarantines those that fail, and calls their hooks so that none can hurt the others."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
-from brain_core.errors import ConfigError, PluginError, nearest
-from brain_core.plugin import spec
-from brain_core.plugin.discovery import Found, discover
-from brain_core.plugin.info import PluginInfo
-from brain_core.plugin.loading import load_module, loaded_or_refused
+from brain_core.errors import PluginError, nearest
+from brain_core.plugin import checks, spec
+from brain_core.plugin.discovery import Found, find_plugins
+from brain_core.plugin.events import call_hook
+from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of, what_raised
+from brain_core.plugin.sections import disabled_of, sections_of, settings_from
 
 if TYPE_CHECKING:
     import typer
@@ -29,234 +24,306 @@ if TYPE_CHECKING:
     from brain_core.run import Run, StepRun
     from brain_core.workflow import Step
 
-Answer = TypeVar("Answer")
+State = Literal["active", "disabled", "quarantined"]
+
+_CORE_PACKAGE = "brain_core"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """What is known of one plugin. `reason` is one line; `detail` adds what does not fit there, such as a traceback."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    provides: list[str]
+    state: State
+    reason: str | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What loading one plugin gave."""
+
+    hooks: dict[str, Any] = field(default_factory=dict)
+    types: list[type[Step]] = field(default_factory=list)
+    model: type[BaseModel] | None = None
+
+
+class _Namespace:
+    """The hooks of one plugin and nothing else: what pluggy looks through, so that it runs no code of a stranger."""
+
+    def __init__(self, hooks: Mapping[str, Any]) -> None:
+        self.__dict__.update(hooks)
 
 
 class PluginManager:
-    """The plugins of this process. Made by `load`, once, when a command starts."""
+    """The plugins of this process. Made by `load`; may be used from any thread.
 
-    def __init__(self, *, hook_timeout: float) -> None:
+    Plugins are imported when something is first asked of them: a command that needs none (`brain history`) neither
+    pays for them nor waits for one that hangs.
+    """
+
+    def __init__(self, settings: Settings, *, timeout: float | None = None) -> None:
+        self._timeout = settings.plugin_timeout if timeout is None else timeout
+        self._hook_timeout = settings.hook_timeout
+        self._lock = threading.RLock()
+        self._ready = False
         self._pluggy = pluggy.PluginManager(spec.PROJECT)
-        self._pluggy.add_hookspecs(spec)
-        self._hook_timeout = hook_timeout
-        self.plugins: list[PluginInfo] = []
-        """All plugins that were found, in the order of their names."""
-        self.step_types: dict[str, type[Step]] = {}
-        """The step types of the active plugins, by type name."""
-        self.settings_for_steps: dict[type, Any] = {}
-        """The plugins' own sections of the configuration, by their models."""
+        self._infos: list[PluginInfo] = []
+        self._step_types: dict[str, type[Step]] = {}
+        self._owners: dict[type, PluginInfo] = {}
+        self._settings: dict[type, BaseModel] = {}
+        self._models: dict[str, type[BaseModel]] = {}
+        self._calls: dict[str, list[tuple[str, Any]]] = {}
+        self._config: Mapping[str, Any] = settings.plugins
 
     @classmethod
-    def load(cls, settings: Settings) -> PluginManager:
-        """Find, load and check the plugins; what is wrong with one quarantines it and is never raised.
+    def load(cls, settings: Settings, *, timeout: float | None = None) -> PluginManager:
+        """Return the plugins of this process; ConfigError when `[plugins]` names one that is not there or cannot be so.
 
-        ConfigError when the configuration names a plugin that is not installed, or a key that a plugin does not have.
+        Each may take `timeout` seconds (the setting `plugin_timeout` unless given). With nothing in `[plugins]` that
+        would have to be checked, importing them is put off until something is asked of them.
         """
-        manager = cls(hook_timeout=settings.hook_timeout)
-        sections = dict(settings.plugins)
-        disabled = _disabled(sections.pop("disable", []))
-        found = discover()
-        names = {each.name.replace("-", "_") for each in found}
-        for name in [*disabled, *sections]:
-            if name not in names:
-                raise ConfigError(f"[plugins] names '{name}', which is not installed{nearest(name, names)}")
-        for each in found:
-            name = each.name.replace("-", "_")
-            manager._add(each, name in disabled, sections.get(name, {}), settings.plugin_timeout)
+        manager = cls(settings, timeout=timeout)
+        if manager._config:
+            manager.ready()
         return manager
 
-    def _add(self, found: Found, disabled: bool, section: Any, timeout: float) -> None:
-        info = PluginInfo(found.name, found.distribution, found.version, found.module)
-        self.plugins.append(info)
-        if disabled:
-            info.state, info.reason = "disabled", "switched off by [plugins] disable"
+    def ready(self) -> None:
+        """Import the plugins now, where that has not been done yet; a plugin that fails is quarantined."""
+        if self._ready:
             return
-        with loaded_or_refused(info):
-            module = load_module(found, timeout)
-            self._pluggy.register(module, name=found.name)
-            self._pluggy.check_pending()
-            types = self._step_types_of(info)
-            settings = self._settings_of(info, section)
-            self.step_types.update({each.type_label(): each for each in types})
-            self.settings_for_steps.update(settings)
-            info.provides = [
-                *(f"step {each.type_label()}" for each in types),
-                *(
-                    hook
-                    for hook in sorted(spec.hook_names())
-                    if hook != "brain_step_types" and info.name in self._who(hook)
-                ),
-            ]
-        if info.state == "quarantined" and self._pluggy.has_plugin(found.name):
-            self._pluggy.unregister(name=found.name)
+        with self._lock:
+            if not self._ready:
+                self._load_all()
+                self._ready = True
 
-    def _step_types_of(self, info: PluginInfo) -> list[type[Step]]:
-        from brain_core.workflow import Step
+    @property
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin that is installed, whatever its state."""
+        self.ready()
+        return list(self._infos)
 
-        types = self._call("brain_step_types", info.name) or []
-        for each in types:
-            if not (isinstance(each, type) and issubclass(each, Step)):
-                raise PluginError(f"brain_step_types returned {each!r}, which is not a subclass of Step")
-            if (other := self.step_types.get(each.type_label())) is not None:
-                owner = self.owner_of(other)
-                raise PluginError(
-                    f"step type '{each.type_label()}' is brought by two plugins: "
-                    f"{info.label} and {owner.label if owner else other.__module__}"
-                )
-        labels = [each.type_label() for each in types]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise PluginError(f"step type '{label}' is brought twice by {info.label}")
-        return list(types)
+    @property
+    def step_types(self) -> dict[str, type[Step]]:
+        """The step types of active plugins by the name that the history calls them."""
+        self.ready()
+        return dict(self._step_types)
 
-    def _settings_of(self, info: PluginInfo, section: Any) -> dict[type, Any]:
-        from pydantic import ValidationError
+    @property
+    def settings_for_steps(self) -> dict[type, Any]:
+        """The sections of active plugins: model class → values."""
+        self.ready()
+        return dict(self._settings)
 
-        model: type[BaseModel] | None = self._call("brain_settings", info.name)
-        name = info.name.replace("-", "_")
-        if model is None:
-            if section:
-                raise ConfigError(f"[plugins.{name}] is set, but plugin '{info.name}' has no settings")
-            return {}
-        try:
-            model()
-        except ValidationError as error:
-            field = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise PluginError(f"brain_settings: field '{field}' of {model.__name__} has no default") from None
-        try:
-            return {model: model.model_validate(section)}
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            guess = nearest(key, model.model_fields) if first["type"] == "extra_forbidden" else ""
-            raise ConfigError(f"[plugins.{name}] {key}: {first['msg']}{guess}") from None
-
-    def _who(self, hook: str) -> list[str]:
-        caller = getattr(self._pluggy.hook, hook)
-        return [implementation.plugin_name for implementation in caller.get_hookimpls()]
-
-    def _implementations(self, hook: str) -> list[tuple[str, Callable[..., Any], Sequence[str]]]:
-        """Return (plugin, function, its argument names) of each plugin that implements a hook, in order of loading."""
-        caller = getattr(self._pluggy.hook, hook)
-        return [(each.plugin_name, each.function, each.argnames) for each in caller.get_hookimpls()]
-
-    def _call(self, hook: str, plugin: str, **arguments: Any) -> Any:
-        for name, function, names in self._implementations(hook):
-            if name == plugin:
-                return function(**{key: arguments[key] for key in names})
-        return None
-
-    def listens(self, hook: str) -> bool:
-        """Whether any active plugin implements a hook."""
-        return bool(getattr(self._pluggy.hook, hook).get_hookimpls())
+    @property
+    def section_values(self) -> dict[str, BaseModel]:
+        """The sections of active plugins by their key in the configuration, such as `shell`."""
+        self.ready()
+        return {key: self._settings[model] for key, model in self._models.items()}
 
     @property
     def receivers(self) -> list[str]:
-        """The active plugins that are to be told when a run has finished."""
-        return self._who("brain_run_finished")
+        """The names of active plugins that want to hear of finished runs."""
+        self.ready()
+        return [name for name, _ in self._calls.get("brain_run_finished", ())]
 
-    def owner_of(self, step_type: type[Step]) -> PluginInfo | None:
-        """Return the plugin whose distribution a step type comes from; None for a class of a workflow file."""
-        module = step_type.__module__
-        for info in self.plugins:
-            package = info.module.rpartition(".")[0] or info.module
-            if module == info.module or module.startswith(info.module + "."):
-                return info
-            if package != "brain_core.builtin" and (module == package or module.startswith(package + ".")):
-                return info
+    def listens(self, hook_name: str) -> bool:
+        """Whether any active plugin has this hook."""
+        self.ready()
+        return hook_name in self._calls
+
+    def owner_of(self, step_type: type) -> PluginInfo | None:
+        """Return the plugin that a class belongs to: the one that registered it, or else the one whose package it is in."""
+        self.ready()
+        if (owner := self._owners.get(step_type)) is not None:
+            return owner
+        best, length = None, 0
+        for info in self._infos:
+            if (common := _common(info.module, step_type.__module__)) > length:
+                best, length = info, common
+        return best
+
+    def refusal_of(self, step_type: type) -> str | None:
+        """Return why a step of this type may not be used; None when it may.
+
+        A class that derives from a refused type is refused too, wherever it stands.
+        """
+        for base in step_type.__mro__:
+            owner = self.owner_of(base)
+            if owner is None or owner.state == "active":
+                continue
+            label = getattr(step_type, "type_label", lambda: base.__name__)()
+            if owner.state == "disabled":
+                return f"step type '{label}' is of plugin '{owner.name}', which [plugins] disable leaves out"
+            how = f"{owner.reason}; see: brain plugins check {owner.name}"
+            return f"step type '{label}' is of plugin '{owner.name}', which is quarantined: {how}"
         return None
 
-    def refusal_of(self, step_type: type[Step]) -> str | None:
-        """Return why steps of this type may not be used, or None when they may."""
-        owner = self.owner_of(step_type)
-        if owner is None or owner.state == "active":
-            return None
-        return f"step type '{step_type.type_label()}' belongs to {owner.label}, which is {owner.state}: {owner.reason}"
-
     async def run_started(self, run: Run) -> list[str]:
-        """Tell the plugins that a run has started; return what went wrong, one line each."""
-        return await self._tell("brain_run_started", run=run)
+        """Tell every plugin that a run has started; return the problems, one line each."""
+        return await self._tell("brain_run_started", {"run": run})
 
     async def step_finished(self, run: Run, step: StepRun) -> list[str]:
-        """Tell the plugins that a step has finished; return what went wrong, one line each."""
-        return await self._tell("brain_step_finished", run=run, step=step)
+        """Tell every plugin that a step has finished; return the problems, one line each."""
+        return await self._tell("brain_step_finished", {"run": run, "step": step})
 
     async def deliver(self, receiver: str, run: Run) -> None:
-        """Hand a finished run to one plugin; PluginError when it fails or takes too long."""
-        for name, function, names in self._implementations("brain_run_finished"):
-            if name == receiver:
-                await self._bounded("brain_run_finished", name, function, names, {"run": run})
-                return
-        raise PluginError(f"no active plugin '{receiver}' implements brain_run_finished")
+        """Tell one plugin that a run has finished; PluginError when it fails, takes too long or is not there."""
+        self.ready()
+        calls = [impl for name, impl in self._calls.get("brain_run_finished", ()) if name == receiver]
+        if not calls:
+            raise PluginError(
+                f"no active plugin '{receiver}' has brain_run_finished{nearest(receiver, self.receivers)}"
+            )
+        for impl in calls:
+            await self._call(receiver, "brain_run_finished", impl, {"run": run})
 
-    async def _tell(self, hook: str, **arguments: Any) -> list[str]:
+    def add_commands(self, app: typer.Typer) -> list[str]:
+        """Let each plugin add its commands to `app`; return the problems, one line each.
+
+        A plugin that fails adds none.
+        """
+        self.ready()
         problems = []
-        for name, function, names in self._implementations(hook):
+        for name, impl in self._calls.get("brain_commands", ()):
+            import typer
+
+            own = typer.Typer(add_completion=False, rich_markup_mode=None)
             try:
-                await self._bounded(hook, name, function, names, arguments)
+                bounded(_with(impl, {"app": own}), self._timeout, name=f"commands of {name}")
+            except TookTooLong:
+                problems.append(f"plugin '{name}': brain_commands took longer than {self._timeout:g} s")
+            except Exception as error:  # noqa: BLE001 - a stranger's code
+                problems.append(f"plugin '{name}': brain_commands raised {what_raised(error)}")
+            except SystemExit as error:
+                problems.append(f"plugin '{name}': brain_commands raised {what_raised(error)}")
+            else:
+                app.registered_commands += own.registered_commands
+                app.registered_groups += own.registered_groups
+        return problems
+
+    async def _tell(self, hook: str, values: Mapping[str, Any]) -> list[str]:
+        self.ready()
+        problems = []
+        for name, impl in self._calls.get(hook, ()):
+            try:
+                await self._call(name, hook, impl, values)
             except PluginError as error:
                 problems.append(str(error))
         return problems
 
-    async def _bounded(
-        self, hook: str, plugin: str, function: Callable[..., Any], names: Sequence[str], arguments: dict[str, Any]
-    ) -> None:
-        given = {key: arguments[key] for key in names}
-        try:
-            async with asyncio.timeout(self._hook_timeout):
-                if inspect.iscoroutinefunction(function):
-                    await function(**given)
-                else:
-                    await _in_daemon_thread(lambda: function(**given))
-        except TimeoutError:
-            raise PluginError(
-                f"plugin '{plugin}': {hook} took longer than {self._hook_timeout:g} s (setting hook_timeout)"
-            ) from None
-        except Exception as error:
-            raise PluginError(f"plugin '{plugin}': {hook} raised {type(error).__name__}: {error}") from error
+    async def _call(self, name: str, hook: str, impl: Any, values: Mapping[str, Any]) -> None:
+        arguments = [values[argument] for argument in impl.argnames]
+        await call_hook(name, hook, impl.function, arguments, self._hook_timeout)
 
-    def add_commands(self, app: typer.Typer) -> list[str]:
-        """Let the plugins add their commands to `app`; return what went wrong, one line each."""
-        problems = []
-        for name, function, names in self._implementations("brain_commands"):
+    def _load_all(self) -> None:
+        self._pluggy.add_hookspecs(spec)
+        found = find_plugins()
+        keys = {one.section for one in found if one.module}
+        disabled = disabled_of(self._config, keys)
+        sections = sections_of(self._config, keys)
+        for one in found:
+            if one.section in disabled:
+                self._infos.append(_info(one, "disabled", reason="[plugins] disable leaves it out"))
+                continue
             try:
-                function(**dict.fromkeys(names, app))
-            except Exception as error:  # noqa: BLE001 - one plugin's commands must not take away everybody's
-                problems.append(f"plugin '{name}': brain_commands raised {type(error).__name__}: {error}")
-        return problems
+                loaded = self._loaded(one)
+                self._register(one, loaded)
+            except Quarantine as why:
+                self._infos.append(_info(one, "quarantined", reason=why.reason, detail=why.detail))
+            else:
+                self._activate(one, loaded, settings_from(loaded.model, one.section, sections.get(one.section, {})))
+        for hook in spec.hook_names():
+            # pluggy keeps the one to call first at the end.
+            implementations = reversed(getattr(self._pluggy.hook, hook).get_hookimpls())
+            if calls := [(impl.plugin_name, impl) for impl in implementations]:
+                self._calls[hook] = calls
 
-
-def _disabled(value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ConfigError(f"[plugins] disable has to be a list of names, and {value!r} is not")
-    return [each.replace("-", "_") for each in value]
-
-
-async def _in_daemon_thread(call: Callable[[], Answer | Awaitable[Answer]]) -> None:
-    """Call a plain hook in a daemon thread: one that hangs is left behind and does not keep the process alive."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        failure: Exception | None = None
+    def _loaded(self, found: Found) -> _Loaded:
+        if found.trouble is not None:
+            raise Quarantine(found.trouble)
+        for info in self._infos:
+            if info.state == "active" and info.name == found.name:
+                raise Quarantine(f"its name '{found.name}' is taken by {_owner(info)}; two plugins cannot share it")
         try:
-            call()
-        except SystemExit as error:
-            failure = RuntimeError(f"SystemExit: {error}")
-        except Exception as error:  # noqa: BLE001 - carried over to the waiting task
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, failure)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more
+            return bounded(lambda: _load(found), self._timeout, name=f"load {found.name}")
+        except TookTooLong as late:
+            raise Quarantine(
+                f"took longer than {self._timeout:g} s to load (setting plugin_timeout)",
+                f"where it was after {self._timeout:g} s:\n{late.stack}",
+            ) from None
+        except Quarantine:
+            raise
+        except Exception as error:
+            raise Quarantine(f"cannot be checked: {what_raised(error)}", trace_of(error)) from None
 
-    threading.Thread(target=work, name="brain-hook", daemon=True).start()
-    await future
+    def _register(self, found: Found, loaded: _Loaded) -> None:
+        """Take a plugin's names; Quarantine when one is another's already, and then none of them is taken."""
+        for one in loaded.types:
+            label = one.type_label()
+            if (other := self._step_types.get(label)) is not None:
+                owner = self._owners[other]
+                mine = f"'{found.name}' ({found.distribution} {found.version})"
+                raise Quarantine(f"step type '{label}' is of two plugins, '{owner.name}' ({_owner(owner)}) and {mine}")
+        if loaded.model in self._settings:
+            raise Quarantine(f"its settings model {loaded.model} is another plugin's already")
+        try:
+            self._pluggy.register(_Namespace(loaded.hooks), found.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise Quarantine(f"its hooks do not fit: {error}") from None
+
+    def _activate(self, found: Found, loaded: _Loaded, values: BaseModel | None) -> None:
+        info = _info(found, "active", provides=_provides(found, loaded))
+        self._infos.append(info)
+        for one in loaded.types:
+            self._step_types[one.type_label()] = one
+            self._owners[one] = info
+        if loaded.model is not None and values is not None:
+            self._settings[loaded.model] = values
+            self._models[found.section] = loaded.model
+
+
+def _load(found: Found) -> _Loaded:
+    checks.check_core(found)
+    hooks = checks.hooks_of(checks.imported(found), found)
+    return _Loaded(hooks, checks.step_types_of(hooks), checks.settings_model_of(hooks))
+
+
+def _provides(found: Found, loaded: _Loaded) -> list[str]:
+    provides = [f"step {one.type_label()}" for one in loaded.types]
+    if loaded.model is not None:
+        provides.append(f"settings plugins.{found.section}")
+    if checks.hook_named("brain_commands", loaded.hooks) is not None:
+        provides.append("commands")
+    events = ("brain_run_started", "brain_step_finished", "brain_run_finished")
+    return provides + [f"hook {name}" for name in events if checks.hook_named(name, loaded.hooks) is not None]
+
+
+def _with(impl: Any, values: Mapping[str, Any]) -> Callable[[], Any]:
+    return lambda: impl.function(*[values[argument] for argument in impl.argnames])
+
+
+def _info(
+    found: Found, state: State, *, provides: list[str] | None = None, reason: str | None = None, detail: str = ""
+) -> PluginInfo:
+    empty = PluginInfo(found.name, found.distribution, found.version, found.module, [], state, reason, detail)
+    return replace(empty, provides=provides or [])
+
+
+def _owner(info: PluginInfo) -> str:
+    return f"{info.distribution} {info.version}"
+
+
+def _common(module: str, other: str) -> int:
+    """Return how many leading names two modules share; inside brain_core only those of one part of it count."""
+    mine, theirs = module.split("."), other.split(".")
+    count = 0
+    for left, right in zip(mine, theirs, strict=False):
+        if left != right:
+            break
+        count += 1
+    return 0 if mine[0] == _CORE_PACKAGE and count < min(len(mine), 3) else count

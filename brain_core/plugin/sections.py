@@ -1,0 +1,90 @@
+"""`[plugins]` of the configuration: who is disabled, and each plugin's own section held against its model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from brain_core.errors import ConfigError, nearest
+from brain_core.plugin.discovery import key_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+DISABLE = "disable"
+
+
+def disabled_of(plugins: Mapping[str, Any], known: Collection[str]) -> frozenset[str]:
+    """Return the keys of the disabled plugins; ConfigError for a name that nothing installed has."""
+    names = plugins.get(DISABLE, [])
+    if isinstance(names, str) or not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        raise ConfigError(f"setting plugins.disable is {names!r}; it has to be a list of plugin names")
+    for name in names:
+        if key_of(name) not in known:
+            raise ConfigError(f"setting plugins.disable names '{name}', which is not installed{_hint(name, known)}")
+    return frozenset(key_of(name) for name in names)
+
+
+def sections_of(plugins: Mapping[str, Any], known: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the section of each plugin that has one; ConfigError for a section that belongs to nobody."""
+    sections = {}
+    for name, section in plugins.items():
+        if name == DISABLE:
+            continue
+        if key_of(name) not in known:
+            hint = nearest(name, [DISABLE]) if not isinstance(section, dict) else ""
+            raise ConfigError(
+                f"no plugin '{name}' is installed, and [plugins.{name}] is there{hint or _hint(name, known)}"
+            )
+        if not isinstance(section, dict):
+            raise ConfigError(f"setting plugins.{name} is {section!r}; it has to be a table, [plugins.{name}]")
+        sections[key_of(name)] = section
+    return sections
+
+
+def settings_from(model: type[BaseModel] | None, key: str, section: Mapping[str, Any]) -> BaseModel | None:
+    """Return a plugin's settings from its section; ConfigError names the first key or value that is wrong."""
+    if model is None:
+        if section:
+            raise ConfigError(f"plugin '{key}' has no settings, and [plugins.{key}] has {', '.join(section)}")
+        return None
+    from pydantic import SecretBytes, SecretStr, ValidationError
+
+    names = _names_of(model)
+    if model.model_config.get("extra") != "allow":
+        for name in section:
+            if name not in names:
+                has = ", ".join(sorted(model.model_fields)) or "none"
+                raise ConfigError(
+                    f"'plugins.{key}.{name}' is no setting{nearest(name, names)} (plugin '{key}' has: {has})"
+                )
+    try:
+        return model.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(("plugins", key, *map(str, first["loc"])))
+        message = str(first["msg"]).removeprefix("Value error, ")
+        field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        # A whole section, or a value that is a secret, is not to be seen in an error.
+        secret = field is None or any(hidden in str(field.annotation) for hidden in _names((SecretStr, SecretBytes)))
+        shown = "" if secret else f" is {str(first['input'])[:80]!r}"
+        raise ConfigError(f"setting {place}{shown}: {message}") from None
+    except Exception as error:
+        raise ConfigError(f"[plugins.{key}] is refused: {type(error).__name__}: {error}") from None
+
+
+def _names_of(model: type[BaseModel]) -> set[str]:
+    names = set()
+    for name, field in model.model_fields.items():
+        aliases = {alias for alias in (field.alias, field.validation_alias) if isinstance(alias, str)}
+        by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+        names |= aliases | ({name} if by_name or not aliases else set())
+    return names
+
+
+def _names(types: tuple[type, ...]) -> list[str]:
+    return [one.__name__ for one in types]
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    return nearest(name, known) or f" (installed: {', '.join(sorted(known)) or 'none'})"
