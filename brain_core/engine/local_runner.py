@@ -9,7 +9,7 @@ import json
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -151,7 +151,7 @@ async def _call(step: Step, ctx: StepContext) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-@cache
+@lru_cache(maxsize=256)
 def _is_async(step_type: type[Step]) -> bool:
     return inspect.iscoroutinefunction(step_type.run)
 
