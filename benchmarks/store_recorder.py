@@ -2,9 +2,9 @@
 
     python benchmarks/store_recorder.py [--url URL] [--seconds 5] [--at 1 16 256]
 
-Each run is three waits for a commit: its start, its first step, its second step with its end. The raw loop does the same
-three statements on one connection for each run that goes on (64 connections at most). Without --url the embedded server
-is used. It works in a database of its own, which is dropped at the end.
+Each run is three waits for a commit: its start, its first step, its second step with its end. The raw loop does the
+same three statements on one connection for each run that goes on (64 connections at most). Without --url the embedded
+server is used. It works in a database of its own, which is dropped at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from brain_core.store.workers import WorkerIdentity
 PLANNED = '[{"name": "one", "type": "noop"}, {"name": "two", "type": "noop"}]'
 MOST_CONNECTIONS = 64
 _BEGIN = """
-INSERT INTO brain.runs (id, created_at, started_at, worker_id, claim, status, workflow_name, file, digest, planned_steps)
+INSERT INTO brain.runs
+    (id, created_at, started_at, worker_id, claim, status, workflow_name, file, digest, planned_steps)
 VALUES ($1, statement_timestamp(), statement_timestamp(), $2, 1, 'running', 'noop', '/noop.py', 'raw', $3)
 """
 _STEP = """

@@ -55,7 +55,7 @@ CREATE TABLE brain.runs (
     status          text NOT NULL,
     workflow_name   text NOT NULL,
     file            text NOT NULL,
-    digest          text REFERENCES brain.workflow_versions,
+    digest          text,
     error           text,
     planned_steps   jsonb NOT NULL,
     inputs          json NOT NULL DEFAULT '{}',
@@ -87,7 +87,6 @@ COMMENT ON CONSTRAINT runs_success_has_no_error ON brain.runs IS 'G13: a success
 COMMENT ON CONSTRAINT runs_plan_has_steps ON brain.runs IS 'G13: what was to run is recorded when the run is created.';
 COMMENT ON CONSTRAINT runs_position_in_plan ON brain.runs IS 'G13: a run is at one of its planned steps.';
 COMMENT ON CONSTRAINT runs_claim_counts_up ON brain.runs IS 'G12: the claim number counts from 0.';
-COMMENT ON CONSTRAINT runs_digest_fkey ON brain.runs IS 'G19: the source that a run ran is kept.';
 CREATE INDEX runs_history ON brain.runs (created_at, id);
 CREATE INDEX runs_history_of_workflow ON brain.runs (workflow_name, created_at, id);
 CREATE INDEX runs_not_successful ON brain.runs (status, created_at, id) WHERE status <> 'success';
@@ -168,33 +167,47 @@ COMMENT ON TRIGGER step_runs_never_vanish ON brain.step_runs IS 'G13: a step goe
 
 CREATE FUNCTION brain.check_success() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    broken uuid;
+    planned  integer := jsonb_array_length(NEW.planned_steps);
+    finished integer;
 BEGIN
-    SELECT n.id INTO broken
-    FROM new_rows AS n
-    WHERE n.status = 'success'
-      AND jsonb_array_length(n.planned_steps) <> (
-          SELECT count(*)
+    SELECT count(*) INTO finished
+    FROM (SELECT DISTINCT ON (s.position) s.status
           FROM brain.step_runs AS s
-          WHERE s.run_id = n.id
-            AND s.position < jsonb_array_length(n.planned_steps)
-            AND s.status IN ('success', 'skipped')
-            AND NOT EXISTS (
-                SELECT FROM brain.step_runs AS later
-                WHERE later.run_id = s.run_id AND later.position = s.position AND later.attempt > s.attempt))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'G13: run % cannot be a success: the last attempt of a planned step is no success and no skip', broken
+          WHERE s.run_id = NEW.id AND s.position < planned
+          ORDER BY s.position, s.attempt DESC) AS last
+    WHERE last.status IN ('success', 'skipped');
+    IF finished <> planned THEN
+        RAISE EXCEPTION 'G13: run % cannot be a success: % of % steps end with a success or a skip', NEW.id, finished, planned
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION brain.check_success() IS 'G13: in a successful run the last attempt of every planned step is a success or a skip.';
 
--- For each statement, not for each row: one writer ends many runs at once.
-CREATE TRIGGER runs_success_is_complete AFTER UPDATE ON brain.runs REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION brain.check_success();
+-- Runs at the end of the statement, when the step rows that it writes beside the run's end are there. For each row, because
+-- a trigger for each statement would cost every step result something, too.
+CREATE TRIGGER runs_success_is_complete AFTER UPDATE ON brain.runs FOR EACH ROW
+    WHEN (NEW.status = 'success') EXECUTE FUNCTION brain.check_success();
 COMMENT ON TRIGGER runs_success_is_complete ON brain.runs IS 'G13: no success with an unsuccessful step.';
+
+CREATE TRIGGER workflow_versions_never_change BEFORE UPDATE OR DELETE ON brain.workflow_versions FOR EACH ROW
+    EXECUTE FUNCTION brain.refuse_change();
+COMMENT ON TRIGGER workflow_versions_never_change ON brain.workflow_versions IS 'G19: the source that a run ran is kept.';
+
+-- In place of a foreign key: all runs of a workflow point to one row, which a foreign key would lock and look up again for
+-- each run. Versions are never deleted, so that looking when runs are created is enough.
+CREATE FUNCTION brain.check_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT digest FROM new_rows WHERE digest IS NOT NULL) AS n
+               WHERE NOT EXISTS (SELECT FROM brain.workflow_versions AS v WHERE v.digest = n.digest)) THEN
+        RAISE EXCEPTION 'G19: a run points to a workflow version that is not stored'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER runs_version_is_stored AFTER INSERT ON brain.runs REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION brain.check_version();
+COMMENT ON TRIGGER runs_version_is_stored ON brain.runs IS 'G19: the source that a run ran is kept.';
 
 CREATE FUNCTION brain.refuse_birth() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

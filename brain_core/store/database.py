@@ -23,13 +23,13 @@ COMMAND_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
 _POOLER_SETTINGS = {"application_name": "brain"}
 # A prepared statement keeps the plan that was best when its table was small, until somebody analyzes the table:
-# thousands of runs later it would still read all of it. Every statement here asks for a few rows by an index, so nothing
-# else is offered. A pooler refuses such settings; without prepared statements each plan is made anew anyway.
+# thousands of runs later it would still read all of it. Every statement here asks for a few rows by an index, so
+# nothing else is offered. A pooler refuses such settings; without prepared statements each plan is made anew anyway.
 _SETTINGS = {
     **_POOLER_SETTINGS,
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
-    "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from brain_core.store.workers import WorkerIdentity
+
 if TYPE_CHECKING:
     from brain_core.store.database import Database
 
@@ -25,12 +27,18 @@ class Delivery:
     ended_at: datetime | None
 
 
-async def open_for(db: Database, worker: UUID, *, limit: int = 100) -> list[tuple[UUID, str]]:
+async def open_for(db: Database, worker: WorkerIdentity | UUID, *, limit: int = 100) -> list[tuple[UUID, str]]:
     """Claim open deliveries that nobody alive has in hand; return (run id, receiver) of each.
 
-    What this worker has in hand already is not among them: it is being delivered right now.
+    What this worker has in hand already is not among them: it is being delivered right now. A worker that has recorded
+    nothing yet gives its identity, and is registered when there is something to claim; by its id alone it would count
+    as dead, and another process might deliver the same.
     """
-    return [(row["run_id"], row["receiver"]) for row in await db.fetch("delivery_claim", worker, limit)]
+    if isinstance(worker, UUID):
+        facts: tuple[object, ...] = (worker, limit, *[None] * 8)
+    else:
+        facts = (worker.id, limit, *worker.row[1:])
+    return [(row["run_id"], row["receiver"]) for row in await db.fetch("delivery_claim", *facts)]
 
 
 async def done(db: Database, run_id: UUID, receiver: str) -> None:

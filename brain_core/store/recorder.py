@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from brain_core.store.database import Database
 
 MAX_BATCH = 500
+MAX_BATCH_CHARS = 16 * 1024 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 _BETWEEN_RECEIVERS = "\x1f"
-_START_COLUMNS = 9
 _END_COLUMNS = 16
 
 
@@ -87,10 +87,11 @@ _Row: TypeAlias = tuple[Any, ...]
 class _Entry:
     """One write that waits for its commit."""
 
-    __slots__ = ("done", "is_start", "row", "run_id", "since")
+    __slots__ = ("chars", "done", "is_start", "row", "run_id", "since")
 
-    def __init__(self, run_id: UUID, is_start: bool, row: _Row, done: asyncio.Future[Any]) -> None:
+    def __init__(self, run_id: UUID, is_start: bool, row: _Row, chars: int, done: asyncio.Future[Any]) -> None:
         self.run_id = run_id
+        self.chars = chars
         self.is_start = is_start
         self.row = row
         self.done = done
@@ -113,17 +114,7 @@ class Recorder:
         self._queue: list[_Entry] = []
         self._writer: asyncio.Task[None] | None = None
         self._versions: dict[str, str] = {}
-        self._identity = (
-            worker.id,
-            worker.kind,
-            worker.host,
-            worker.boot_id,
-            worker.pid_namespace,
-            worker.pid,
-            worker.process_started,
-            worker.version,
-            worker.lease,
-        )
+        self._identity = worker.row[1:]
 
     def add_version(self, digest: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a digest; they are sent with the first run that uses it."""
@@ -142,27 +133,29 @@ class Recorder:
             start.previous_run_id,
             start.retry_of,
         )
-        started: datetime = await self._commit(start.run_id, True, row)
+        started: datetime = await self._commit(start.run_id, True, row, len(start.inputs))
         return started
 
     async def finish_step(self, step: StepEnd) -> None:
         """Record the result of a step, and with it that the run is at the next one."""
-        await self._commit(step.run_id, False, (step.run_id, step.claim, None, None, None, *_step_columns(step)))
+        row = (step.run_id, step.claim, None, None, None, *_step_columns(step))
+        await self._commit(step.run_id, False, row, _chars(step))
 
     async def finish_run(self, end: RunEnd) -> None:
         """Record the end of a run, its last step and its deliveries in one commit."""
         receivers = _BETWEEN_RECEIVERS.join(end.receivers) if end.receivers else None
-        step = _NO_STEP if end.last is None else _step_columns(end.last)
-        await self._commit(end.run_id, False, (end.run_id, end.claim, end.status, end.error, receivers, *step))
+        step, chars = (_NO_STEP, 0) if end.last is None else (_step_columns(end.last), _chars(end.last))
+        row = (end.run_id, end.claim, end.status, end.error, receivers, *step)
+        await self._commit(end.run_id, False, row, chars)
 
     async def drain(self) -> None:
         """Return when everything that was handed over has its answer."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
 
-    def _commit(self, run_id: UUID, is_start: bool, row: _Row) -> asyncio.Future[Any]:
+    def _commit(self, run_id: UUID, is_start: bool, row: _Row, chars: int) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        entry = _Entry(run_id, is_start, row, loop.create_future())
+        entry = _Entry(run_id, is_start, row, chars, loop.create_future())
         self._queue.append(entry)
         if self._writer is None:
             self._writer = loop.create_task(self._write_all(), name="brain-recorder")
@@ -179,9 +172,11 @@ class Recorder:
         """Take what is ready, at most one write of each run: two in one statement would not see each other."""
         batch: dict[UUID, _Entry] = {}
         left: list[_Entry] = []
+        chars = 0
         for entry in self._queue:
-            if len(batch) < MAX_BATCH and entry.run_id not in batch:
+            if len(batch) < MAX_BATCH and chars < MAX_BATCH_CHARS and entry.run_id not in batch:
                 batch[entry.run_id] = entry
+                chars += entry.chars
             else:
                 left.append(entry)
         self._queue = left
@@ -221,7 +216,7 @@ class Recorder:
     async def _send(self, batch: list[_Entry]) -> None:
         starts = [entry.row for entry in batch if entry.is_start]
         ends = [entry.row for entry in batch if not entry.is_start]
-        start_columns: Any = list(zip(*starts, strict=True)) if starts else _NO_STARTS
+        start_columns: Any = list(zip(*starts, strict=True))
         digests: list[str] = []
         if starts and self._versions:
             digests = [digest for digest in set(start_columns[3]) if digest in self._versions]
@@ -234,14 +229,13 @@ class Recorder:
             end_columns[15] = [age + more for age, more in zip(end_columns[15], waited, strict=True)]
         else:
             end_columns = _NO_ENDS
-        rows = await self._db.fetch(
-            "record",
-            *self._identity,
-            digests,
-            [self._versions[digest] for digest in digests],
-            *start_columns,
-            *end_columns,
-        )
+        if starts:
+            sources = [self._versions[digest] for digest in digests]
+            rows = await self._db.fetch(
+                "record", self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns
+            )
+        else:
+            rows = await self._db.fetch("record_changes", self.worker.id, *end_columns)
         started_at, started, changed = rows[0]
         if started != len(starts) or changed != len(ends):
             await self._settle_one_by_one(batch)
@@ -285,8 +279,11 @@ def _step_columns(step: StepEnd) -> _Row:
     )
 
 
+def _chars(step: StepEnd) -> int:
+    return len(step.output or "") + len(step.log)
+
+
 _NO_STEP: _Row = (None, None, None, None, None, None, None, None, None, 0.0, 0.0)
-_NO_STARTS: Any = [()] * _START_COLUMNS
 _NO_ENDS: Any = [()] * _END_COLUMNS
 
 

@@ -6,7 +6,7 @@ The row of a worker is inserted by the Recorder with its first run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -27,6 +27,11 @@ class WorkerIdentity:
     process_started: str
     version: str
     lease: float
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """The values in the order of the columns."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 async def beat(db: Database, worker: UUID) -> bool:

@@ -1,17 +1,23 @@
 -- name: delivery_claim
--- Takes the open deliveries that nobody alive has in hand; the lock makes it a compare-and-set between processes.
-WITH free AS (
-    SELECT d.run_id, d.receiver
+-- Takes the open deliveries that nobody alive has in hand, by compare-and-set on their owner, and registers the new owner
+-- ($1, $3–$10) so that others see it alive.
+WITH free AS MATERIALIZED (
+    SELECT d.run_id, d.receiver, d.worker_id
     FROM brain.deliveries AS d
-    WHERE d.status = 'open' AND d.worker_id IS DISTINCT FROM $1
+    WHERE d.status <> 'done' AND d.status = 'open' AND d.worker_id IS DISTINCT FROM $1
       AND NOT EXISTS (SELECT FROM brain.workers AS w WHERE w.id = d.worker_id AND w.stopped_at IS NULL)
     ORDER BY d.created_at, d.run_id, d.receiver
     LIMIT $2
-    FOR UPDATE OF d SKIP LOCKED
+), owner AS (
+    INSERT INTO brain.workers (id, kind, host, boot_id, pid_namespace, pid, process_started, version, lease)
+    SELECT $1::uuid, $3::text, $4::text, $5::text, $6::text, $7::int, $8::text, $9::text, $10::float8
+    WHERE EXISTS (SELECT FROM free) AND $3 IS NOT NULL
+    ON CONFLICT (id) DO NOTHING
 )
 UPDATE brain.deliveries AS d SET worker_id = $1, attempts = d.attempts + 1
 FROM free AS f
-WHERE d.run_id = f.run_id AND d.receiver = f.receiver
+WHERE d.run_id = f.run_id AND d.receiver = f.receiver AND d.status = 'open'
+  AND d.worker_id IS NOT DISTINCT FROM f.worker_id
 RETURNING d.run_id, d.receiver;
 
 -- name: delivery_done
@@ -32,15 +38,17 @@ RETURNING receiver;
 
 -- name: delivery_list
 -- The open and failed deliveries, oldest first.
-SELECT d.run_id, d.receiver, d.status, d.error, d.attempts, d.created_at, d.ended_at, r.workflow_name
-FROM brain.deliveries AS d JOIN brain.runs AS r ON r.id = d.run_id
+SELECT d.run_id, d.receiver, d.status, d.error, d.attempts, d.created_at, d.ended_at,
+       (SELECT r.workflow_name FROM brain.runs AS r WHERE r.id = d.run_id) AS workflow_name
+FROM brain.deliveries AS d
 WHERE d.status <> 'done'
 ORDER BY d.created_at, d.run_id, d.receiver
 LIMIT $1;
 
 -- name: delivery_list_all
 -- All deliveries, the latest first.
-SELECT d.run_id, d.receiver, d.status, d.error, d.attempts, d.created_at, d.ended_at, r.workflow_name
-FROM brain.deliveries AS d JOIN brain.runs AS r ON r.id = d.run_id
+SELECT d.run_id, d.receiver, d.status, d.error, d.attempts, d.created_at, d.ended_at,
+       (SELECT r.workflow_name FROM brain.runs AS r WHERE r.id = d.run_id) AS workflow_name
+FROM brain.deliveries AS d
 ORDER BY d.created_at DESC, d.run_id, d.receiver
 LIMIT $1;

@@ -1,11 +1,15 @@
 -- name: run_previous
 -- The last successful run of a workflow with the outputs of its steps: one read of the partial index, then its steps.
-SELECT r.id, s.name, s.output
-FROM (SELECT id FROM brain.runs
-      WHERE workflow_name = $1 AND status = 'success'
-      ORDER BY started_at DESC
-      LIMIT 1) AS r
-LEFT JOIN brain.step_runs AS s ON s.run_id = r.id AND s.status = 'success';
+WITH last AS MATERIALIZED (
+    SELECT id FROM brain.runs
+    WHERE workflow_name = $1 AND status = 'success'
+    ORDER BY started_at DESC
+    LIMIT 1
+)
+SELECT id, NULL::text AS name, NULL::json AS output FROM last
+UNION ALL
+SELECT s.run_id, s.name, s.output FROM brain.step_runs AS s
+WHERE s.run_id = (SELECT id FROM last) AND s.status = 'success';
 
 -- name: run_get
 -- One run.

@@ -1,0 +1,137 @@
+"""Beats, sightings, and taking over what the dead left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from brain_core.store import deliveries, runs, workers
+from brain_core.store.database import Database
+
+
+async def _begun(db: Database, make: Any, **options: Any) -> tuple[Any, Any]:
+    recorder, begun = make.recorder(db, **options), make.start()
+    await recorder.start_run(begun)
+    return recorder, begun
+
+
+async def test_a_beat_counts_and_says_whether_the_worker_still_counts(db: Database, make: Any) -> None:
+    assert not await workers.beat(db, make.worker().id)
+    recorder, begun = await _begun(db, make)
+    assert await workers.beat(db, recorder.worker.id)
+    await workers.take_over(db, [recorder.worker.id], "gone", [])
+    assert not await workers.beat(db, recorder.worker.id)
+    assert (await runs.get(db, begun.run_id)).final
+
+
+async def test_candidates_are_those_that_have_not_stopped(db: Database, make: Any) -> None:
+    recorder = make.recorder(db)
+    await make.run_once(recorder)
+    assert await workers.candidates(db) == [recorder.worker]
+    await workers.stop(db, recorder.worker.id)
+    await workers.stop(db, recorder.worker.id)
+    assert await workers.candidates(db) == []
+
+
+async def test_take_over_ends_runs_with_the_interrupted_step_and_deliveries(db: Database, make: Any) -> None:
+    recorder, begun = await _begun(db, make)
+    await recorder.finish_step(make.step(begun.run_id, 0, "one"))
+    assert await workers.take_over(db, [recorder.worker.id], "the process is gone", ["mail"]) == [begun.run_id]
+    run = await runs.get(db, begun.run_id)
+    assert run.status == "failed"
+    assert run.error == "interrupted in step 'two' (2 of 2): the process is gone"
+    assert [(s.name, s.status, s.error) for s in run.steps] == [
+        ("one", "success", None),
+        ("two", "interrupted", "the process is gone"),
+    ]
+    assert [d.receiver for d in await deliveries.list_deliveries(db)] == ["mail"]
+    claim = await make.sql(db, "SELECT claim FROM brain.runs")
+    assert claim[0]["claim"] == 2
+    assert await workers.take_over(db, [recorder.worker.id], "again", ["mail"]) == []
+
+
+async def test_two_sweepers_share_the_work(database_url: str, make: Any) -> None:
+    async with await Database.open(database_url, pool_size=10) as database:
+        recorder = make.recorder(database)
+        begun = [make.start() for _ in range(50)]
+        await asyncio.gather(*(recorder.start_run(one) for one in begun))
+        ended = await asyncio.gather(
+            *(workers.take_over(database, [recorder.worker.id], "gone", ["mail"]) for _ in range(8))
+        )
+        ids = [run_id for part in ended for run_id in part]
+        assert sorted(ids) == sorted(one.run_id for one in begun)
+
+
+async def test_a_run_that_starts_while_its_worker_is_given_up_is_not_left_running(database_url: str, make: Any) -> None:
+    async with await Database.open(database_url, pool_size=10) as database:
+        recorder, _ = await _begun(database, make)
+        starts = [recorder.start_run(make.start()) for _ in range(20)]
+        await asyncio.gather(
+            *starts, workers.take_over(database, [recorder.worker.id], "gone", []), return_exceptions=True
+        )
+        assert "running" not in await runs.counts(database)
+
+
+async def test_other_workers_keep_their_runs(db: Database, make: Any) -> None:
+    dead, _ = await _begun(db, make)
+    living, kept = await _begun(db, make)
+    await workers.take_over(db, [dead.worker.id], "gone", [])
+    assert (await runs.get(db, kept.run_id)).status == "running"
+    await living.finish_step(make.step(kept.run_id, 0, "one"))
+
+
+async def test_a_beat_that_stands_still_for_a_lease_is_reported(db: Database, make: Any) -> None:
+    recorder, _ = await _begun(db, make, worker=make.worker(lease=15.0))
+    me = recorder.worker.id
+    assert await workers.observe(db, "boot", 100.0) == []
+    assert await workers.observe(db, "boot", 114.9) == []
+    assert await workers.observe(db, "other boot", 115.0) == []
+    assert await workers.observe(db, "boot", 115.0) == [me]
+    await workers.beat(db, me)
+    assert await workers.observe(db, "boot", 116.0) == []
+    assert await workers.observe(db, "boot", 130.9) == []
+    assert await workers.observe(db, "boot", 131.0) == [me]
+
+
+@pytest.mark.parametrize("back", [5.0, 99.0])
+async def test_a_boot_clock_that_goes_back_starts_the_lease_anew(db: Database, make: Any, back: float) -> None:
+    recorder, _ = await _begun(db, make, worker=make.worker(lease=15.0))
+    await workers.observe(db, "boot", 100.0)
+    assert await workers.observe(db, "boot", back) == []
+    assert await workers.observe(db, "boot", back + 14.9) == []
+    assert await workers.observe(db, "boot", back + 15.0) == [recorder.worker.id]
+
+
+async def test_what_was_seen_of_a_stopped_worker_is_forgotten(db: Database, make: Any) -> None:
+    recorder, _ = await _begun(db, make)
+    await workers.observe(db, "boot", 1.0)
+    await workers.take_over(db, [recorder.worker.id], "gone", [])
+    assert await make.sql(db, "SELECT FROM brain.worker_sightings") == []
+
+
+async def test_deliveries_of_the_living_are_left_to_them(db: Database, make: Any) -> None:
+    recorder, me = make.recorder(db), make.worker()
+    run_id = await make.run_once(recorder, receivers=("mail", "workflow"))
+    assert await deliveries.open_for(db, me) == []
+    assert await workers.candidates(db) == [recorder.worker], "nothing to claim, nobody to register"
+    assert await deliveries.open_for(db, recorder.worker.id) == []
+    await deliveries.done(db, run_id, "workflow")
+    await workers.stop(db, recorder.worker.id)
+    claims = await asyncio.gather(deliveries.open_for(db, me), deliveries.open_for(db, make.worker()))
+    assert sorted(map(len, claims)) == [0, 1]
+    assert [row for part in claims for row in part] == [(run_id, "mail")]
+
+
+async def test_a_failed_delivery_is_listed_and_can_be_reopened(db: Database, make: Any) -> None:
+    recorder = make.recorder(db)
+    run_id = await make.run_once(recorder, receivers=("mail", "post"))
+    await deliveries.failed(db, run_id, "mail", "no route")
+    await deliveries.done(db, run_id, "post")
+    await deliveries.failed(db, run_id, "post", "too late: it is done")
+    [failed] = await deliveries.list_deliveries(db)
+    assert (failed.receiver, failed.status, failed.error, failed.workflow) == ("mail", "failed", "no route", "flow")
+    assert len(await deliveries.list_deliveries(db, everything=True)) == 2
+    assert await deliveries.reopen(db, run_id) == ["mail"]
+    assert await deliveries.open_for(db, make.worker().id) == [(run_id, "mail")]
