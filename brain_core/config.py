@@ -96,13 +96,21 @@ class LoadedSettings:
     file: Path | None = None
 
     def origin(self, name: str) -> str:
-        """Return where a setting came from: `default`, a variable's name, or the path of a file."""
+        """Return where a setting came from: `default`, `flag`, a variable's name, or the path of a file.
+
+        A setting of a plugin is named `plugins.NAME.key`.
+        """
         return self.origins.get(name, "default")
 
     def entries(self) -> Iterator[tuple[str, Any, str]]:
-        """Yield name, value as it may be shown (secrets masked) and origin of each setting."""
+        """Yield name, value as it may be shown (secrets masked) and origin of each setting of the core.
+
+        Of `plugins` it is `plugins.disable` alone: which values in a plugin's section are secret, its model knows.
+        """
         for name in type(self.settings).model_fields:
-            yield name, _shown(name, getattr(self.settings, name)), self.origin(name)
+            if name != "plugins":
+                yield name, _shown(getattr(self.settings, name)), self.origin(name)
+        yield "plugins.disable", self.settings.plugins.get("disable", []), self.origin("plugins.disable")
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | None = None) -> LoadedSettings:
@@ -124,7 +132,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | N
         for name, value in values.items():
             both = isinstance(value, dict) and isinstance(merged.get(name), dict)
             merged[name] = _merge(merged[name], value) if both else value
-            origins[name] = origin or PREFIX + name.upper()
+            for path in _paths(name, value):
+                origins[path] = origin or PREFIX + path.upper().replace(".", "__")
     try:
         return LoadedSettings(Settings(**merged), origins, file)
     except ValidationError as error:
@@ -137,6 +146,14 @@ def _merge(below: Values, above: Values) -> Values:
         known = merged.get(name)
         merged[name] = _merge(known, value) if isinstance(value, dict) and isinstance(known, dict) else value
     return merged
+
+
+def _paths(name: str, value: Any) -> Iterator[str]:
+    """Yield the dotted names that a value gives: its own, and in `plugins` those of each section's keys."""
+    yield name
+    if isinstance(value, dict) and name.count(".") < 2:
+        for key, inner in value.items():
+            yield from _paths(f"{name}.{key.replace('-', '_')}", inner)
 
 
 def _read_environment() -> Values:
@@ -194,7 +211,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     return f"setting {place}{shown}{where}: {message}"
 
 
-def _shown(name: str, value: Any) -> Any:
+def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return _without_password(value.get_secret_value())
     return str(value) if isinstance(value, Path) else value

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brain_core.cli import output
-from brain_core.errors import PluginError, nearest
+from brain_core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from brain_core.plugin.info import PluginInfo
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is installed, and what is wrong with it.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What is installed, and what is wrong with it.",
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -37,21 +42,32 @@ def check_plugin(
     as_json: AsJson = False,
 ) -> None:
     """Say all that is known of one plugin; exit 1 when it is quarantined."""
-    found = _load()
-    plugin = next((each for each in found if each.name == name), None)
-    if plugin is None:
-        names = [each.name for each in found]
-        raise PluginError(f"no plugin '{name}' is installed{nearest(name, names)} (there are: {', '.join(names)})")
+    plugins = _load()
+    found = [each for each in plugins if each.name == name] or [each for each in plugins if each.distribution == name]
+    if not found:
+        names = sorted({each.name for each in plugins})
+        guess = nearest(name, [*names, *(each.distribution for each in plugins)])
+        raise UsageError(f"no plugin '{output.one_line(name)}' is installed{guess} (there are: {', '.join(names)})")
     if as_json:
-        output.print_json({**_shape(plugin), "detail": plugin.detail})
+        # Two plugins may quarrel over one name; then the one that is in quarantine is the one to look at.
+        worst = min(found, key=lambda each: each.state != "quarantined")
+        output.print_json({**_shape(worst), "detail": worst.detail})
     else:
-        for title, value in _shape(plugin).items():
-            output.emit(f"{title:<14}{', '.join(value) if isinstance(value, list) else value or '-'}")
-        if plugin.detail:
-            output.emit("")
-            output.emit(plugin.detail.rstrip())
-    if plugin.state == "quarantined":
+        for at, plugin in enumerate(found):
+            if at:
+                output.emit()
+            _print(plugin)
+    if any(each.state == "quarantined" for each in found):
         raise typer.Exit(1)
+
+
+def _print(plugin: PluginInfo) -> None:
+    for title, value in _shape(plugin).items():
+        text = ", ".join(value) if isinstance(value, list) else value or "-"
+        output.emit(f"{title:<14}{output.status(text) if title == 'state' else output.one_line(text)}")
+    if plugin.detail and plugin.detail != plugin.reason:
+        output.emit()
+        output.emit(output.visible(plugin.detail.rstrip()))
 
 
 def _load() -> list[PluginInfo]:

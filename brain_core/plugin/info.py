@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
+
+State: TypeAlias = Literal["active", "disabled", "quarantined"]
 
 
 @dataclass(slots=True)
@@ -15,7 +17,7 @@ class PluginInfo:
     version: str
     module: str
     provides: list[str] = field(default_factory=list)
-    state: Literal["active", "disabled", "quarantined"] = "active"
+    state: State = "active"
     reason: str | None = None
     detail: str = ""
 

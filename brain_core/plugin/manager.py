@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -13,6 +13,7 @@ from brain_core.errors import PluginError, nearest
 from brain_core.plugin import checks, spec
 from brain_core.plugin.discovery import Found, find_plugins
 from brain_core.plugin.events import call_hook
+from brain_core.plugin.info import PluginInfo, State
 from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of, what_raised
 from brain_core.plugin.sections import disabled_of, sections_of, settings_from
 
@@ -24,23 +25,7 @@ if TYPE_CHECKING:
     from brain_core.run import Run, StepRun
     from brain_core.workflow import Step
 
-State = Literal["active", "disabled", "quarantined"]
-
 _CORE_PACKAGE = "brain_core"
-
-
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """What is known of one plugin. `reason` is one line; `detail` adds what does not fit there, such as a traceback."""
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    provides: list[str]
-    state: State
-    reason: str | None = None
-    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -137,7 +122,7 @@ class PluginManager:
         return hook_name in self._calls
 
     def owner_of(self, step_type: type) -> PluginInfo | None:
-        """Return the plugin that a class belongs to: the one that registered it, or else the one whose package it is in."""
+        """Return the plugin that registered a class, or else the one whose package the class is in."""
         self.ready()
         if (owner := self._owners.get(step_type)) is not None:
             return owner
@@ -156,11 +141,9 @@ class PluginManager:
             owner = self.owner_of(base)
             if owner is None or owner.state == "active":
                 continue
-            label = getattr(step_type, "type_label", lambda: base.__name__)()
-            if owner.state == "disabled":
-                return f"step type '{label}' is of plugin '{owner.name}', which [plugins] disable leaves out"
-            how = f"{owner.reason}; see: brain plugins check {owner.name}"
-            return f"step type '{label}' is of plugin '{owner.name}', which is quarantined: {how}"
+            label = step_type.type_label() if hasattr(step_type, "type_label") else step_type.__name__
+            how = f"; see: brain plugins check {owner.name}" if owner.state == "quarantined" else ""
+            return f"step type '{label}' belongs to {owner.label}, which is {owner.state}: {owner.reason}{how}"
         return None
 
     async def run_started(self, run: Run) -> list[str]:
@@ -197,9 +180,7 @@ class PluginManager:
                 bounded(_with(impl, {"app": own}), self._timeout, name=f"commands of {name}")
             except TookTooLong:
                 problems.append(f"plugin '{name}': brain_commands took longer than {self._timeout:g} s")
-            except Exception as error:  # noqa: BLE001 - a stranger's code
-                problems.append(f"plugin '{name}': brain_commands raised {what_raised(error)}")
-            except SystemExit as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code
                 problems.append(f"plugin '{name}': brain_commands raised {what_raised(error)}")
             else:
                 app.registered_commands += own.registered_commands
@@ -248,7 +229,9 @@ class PluginManager:
             raise Quarantine(found.trouble)
         for info in self._infos:
             if info.state == "active" and info.name == found.name:
-                raise Quarantine(f"its name '{found.name}' is taken by {_owner(info)}; two plugins cannot share it")
+                raise Quarantine(
+                    f"its name '{found.name}' is taken by {info.distribution} {info.version}; two plugins cannot share it"
+                )
         try:
             return bounded(lambda: _load(found), self._timeout, name=f"load {found.name}")
         except TookTooLong as late:
@@ -258,7 +241,7 @@ class PluginManager:
             ) from None
         except Quarantine:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a plugin's objects do when looked at
             raise Quarantine(f"cannot be checked: {what_raised(error)}", trace_of(error)) from None
 
     def _register(self, found: Found, loaded: _Loaded) -> None:
@@ -267,8 +250,8 @@ class PluginManager:
             label = one.type_label()
             if (other := self._step_types.get(label)) is not None:
                 owner = self._owners[other]
-                mine = f"'{found.name}' ({found.distribution} {found.version})"
-                raise Quarantine(f"step type '{label}' is of two plugins, '{owner.name}' ({_owner(owner)}) and {mine}")
+                mine = _info(found, "active").label
+                raise Quarantine(f"step type '{label}' is brought by two plugins, {owner.label} and {mine}")
         if loaded.model in self._settings:
             raise Quarantine(f"its settings model {loaded.model} is another plugin's already")
         try:
@@ -310,12 +293,9 @@ def _with(impl: Any, values: Mapping[str, Any]) -> Callable[[], Any]:
 def _info(
     found: Found, state: State, *, provides: list[str] | None = None, reason: str | None = None, detail: str = ""
 ) -> PluginInfo:
-    empty = PluginInfo(found.name, found.distribution, found.version, found.module, [], state, reason, detail)
-    return replace(empty, provides=provides or [])
-
-
-def _owner(info: PluginInfo) -> str:
-    return f"{info.distribution} {info.version}"
+    return PluginInfo(
+        found.name, found.distribution, found.version, found.module, provides or [], state, reason, detail
+    )
 
 
 def _common(module: str, other: str) -> int:

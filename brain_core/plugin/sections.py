@@ -69,7 +69,7 @@ def settings_from(model: type[BaseModel] | None, key: str, section: Mapping[str,
         secret = field is None or any(hidden in str(field.annotation) for hidden in _names((SecretStr, SecretBytes)))
         shown = "" if secret else f" is {str(first['input'])[:80]!r}"
         raise ConfigError(f"setting {place}{shown}: {message}") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a stranger's validators
         raise ConfigError(f"[plugins.{key}] is refused: {type(error).__name__}: {error}") from None
 
 
