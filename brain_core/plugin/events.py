@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from brain_core.errors import PluginError
 from brain_core.plugin.quarantine import start_thread, what_raised
 
 
-async def call_hook(plugin: str, hook: str, function: Callable[..., Any], values: Sequence[Any], limit: float) -> None:
+async def call_hook(plugin: str, hook: str, call: Callable[[], Any], limit: float) -> None:
     """Call one hook; PluginError when it raises or is not back in time, in which case it is left behind."""
     loop = asyncio.get_running_loop()
     back: asyncio.Future[BaseException | None] = loop.create_future()
@@ -24,7 +24,7 @@ async def call_hook(plugin: str, hook: str, function: Callable[..., Any], values
     def work() -> None:
         trouble: BaseException | None = None
         try:
-            answer = function(*values)
+            answer = call()
             if inspect.isawaitable(answer):
                 asyncio.run(_awaited(answer, running))
         except BaseException as error:  # noqa: BLE001 - SystemExit of a stranger must not end anything of ours

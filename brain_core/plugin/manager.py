@@ -61,7 +61,8 @@ class PluginManager:
         self._step_types: dict[str, type[Step]] = {}
         self._owners: dict[type, PluginInfo] = {}
         self._settings: dict[type, BaseModel] = {}
-        self._models: dict[str, type[BaseModel]] = {}
+        self._sections: dict[str, BaseModel] = {}
+        self._own_settings: dict[str, BaseModel] = {}
         self._calls: dict[str, list[tuple[str, Any]]] = {}
         self._config: Mapping[str, Any] = settings.plugins
 
@@ -108,7 +109,7 @@ class PluginManager:
     def section_values(self) -> dict[str, BaseModel]:
         """The sections of active plugins by their key in the configuration, such as `shell`."""
         self.ready()
-        return {key: self._settings[model] for key, model in self._models.items()}
+        return dict(self._sections)
 
     @property
     def receivers(self) -> list[str]:
@@ -177,7 +178,7 @@ class PluginManager:
 
             own = typer.Typer(add_completion=False, rich_markup_mode=None)
             try:
-                bounded(_with(impl, {"app": own}), self._timeout, name=f"commands of {name}")
+                bounded(self._with(name, impl, {"app": own}), self._timeout, name=f"commands of {name}")
             except TookTooLong:
                 problems.append(f"plugin '{name}': brain_commands took longer than {self._timeout:g} s")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code
@@ -198,8 +199,12 @@ class PluginManager:
         return problems
 
     async def _call(self, name: str, hook: str, impl: Any, values: Mapping[str, Any]) -> None:
-        arguments = [values[argument] for argument in impl.argnames]
-        await call_hook(name, hook, impl.function, arguments, self._hook_timeout)
+        await call_hook(name, hook, self._with(name, impl, values), self._hook_timeout)
+
+    def _with(self, name: str, impl: Any, values: Mapping[str, Any]) -> Callable[[], Any]:
+        """Return a call of a hook with those of the values that it asks for."""
+        offered = {**values, "settings": self._own_settings.get(name)}
+        return lambda: impl.function(*[offered[argument] for argument in impl.argnames])
 
     def _load_all(self) -> None:
         self._pluggy.add_hookspecs(spec)
@@ -229,9 +234,7 @@ class PluginManager:
             raise Quarantine(found.trouble)
         for info in self._infos:
             if info.state == "active" and info.name == found.name:
-                raise Quarantine(
-                    f"its name '{found.name}' is taken by {info.distribution} {info.version}; two plugins cannot share it"
-                )
+                raise Quarantine(f"its name is that of {info.label}; two plugins cannot share one")
         try:
             return bounded(lambda: _load(found), self._timeout, name=f"load {found.name}")
         except TookTooLong as late:
@@ -267,7 +270,8 @@ class PluginManager:
             self._owners[one] = info
         if loaded.model is not None and values is not None:
             self._settings[loaded.model] = values
-            self._models[found.section] = loaded.model
+            self._sections[found.section] = values
+            self._own_settings[found.name] = values
 
 
 def _load(found: Found) -> _Loaded:
@@ -284,10 +288,6 @@ def _provides(found: Found, loaded: _Loaded) -> list[str]:
         provides.append("commands")
     events = ("brain_run_started", "brain_step_finished", "brain_run_finished")
     return provides + [f"hook {name}" for name in events if checks.hook_named(name, loaded.hooks) is not None]
-
-
-def _with(impl: Any, values: Mapping[str, Any]) -> Callable[[], Any]:
-    return lambda: impl.function(*[values[argument] for argument in impl.argnames])
 
 
 def _info(

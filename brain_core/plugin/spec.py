@@ -1,12 +1,16 @@
 """Every hook of brain-core: when it is called, with what, and what becomes of its answer.
 
 A plugin is a module named by an entry point of the group `brain`; its hooks are the functions in it marked `@hookimpl`.
-An argument that a plugin does not need may be left out of its signature.
+An argument that a plugin does not need may be left out of its signature. `settings` is the plugin's own section of the
+configuration, an instance of the model that its `brain_settings` returns; None for a plugin without one.
+
+Event hooks may be plain or `async`. Each call has a thread of its own, an `async` one an event loop of its own in it:
+keep nothing between calls that belongs to a loop, and expect calls for several runs at once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -43,7 +47,7 @@ def brain_settings() -> type[BaseModel]:  # type: ignore[empty-body]
 
 
 @hookspec
-def brain_commands(app: typer.Typer) -> None:
+def brain_commands(app: typer.Typer, settings: Any) -> None:
     """Called when `brain` shows its help or meets a command that it does not have: add commands to `app`.
 
     A command of the core cannot be replaced. What is returned is ignored.
@@ -51,7 +55,7 @@ def brain_commands(app: typer.Typer) -> None:
 
 
 @hookspec
-def brain_run_started(run: Run) -> None:
+def brain_run_started(run: Run, settings: Any) -> None:
     """Called after the start of a run is committed. May be `async`; bounded by the setting `hook_timeout`.
 
     What it returns is ignored, and what it raises is reported and leaves the run as it is. Not repeated after a crash.
@@ -59,7 +63,7 @@ def brain_run_started(run: Run) -> None:
 
 
 @hookspec
-def brain_step_finished(run: Run, step: StepRun) -> None:
+def brain_step_finished(run: Run, step: StepRun, settings: Any) -> None:
     """Called after the result of a step is committed, whatever the result. May be `async`; bounded by `hook_timeout`.
 
     What it returns is ignored, and what it raises is reported and leaves the run as it is. Not repeated after a crash.
@@ -67,7 +71,7 @@ def brain_step_finished(run: Run, step: StepRun) -> None:
 
 
 @hookspec
-def brain_run_finished(run: Run) -> None:
+def brain_run_finished(run: Run, settings: Any) -> None:
     """Called after the end of a run is committed. May be `async`; bounded by the setting `hook_timeout`.
 
     The delivery is a row, written in the transaction that ends the run and marked done after this plugin has had it: a
