@@ -28,6 +28,7 @@ from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.recorder import Recorder
+from brain_core.store.trouble import place_of
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
@@ -162,9 +163,9 @@ class Brain:
     async def status(self) -> dict[str, Json]:
         """Return counts of runs by status, the living workers, open deliveries and the schema's state."""
         return {
-            "database": self.db.url,
+            "database": place_of(self.db.url),
             "embedded": self._server is not None,
-            "schema": await migrate.schema_state(self.db),
+            "schema": (await migrate.schema_state(self.db)).state,
             "runs": await runs.counts(self.db),
             "workers": len(await workers.candidates(self.db)),
             "deliveries": len(await deliveries.list_deliveries(self.db)),
