@@ -55,9 +55,13 @@ class ThreadRunner:
         here = asyncio.get_running_loop()
         ended: asyncio.Future[None] = here.create_future()
 
+        def settle() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
         def say_ended(_: object) -> None:
             try:
-                here.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+                here.call_soon_threadsafe(settle)
             except RuntimeError:
                 return  # the engine's loop is closed: nobody waits any more
 
