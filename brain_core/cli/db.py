@@ -77,7 +77,7 @@ def psql(context: typer.Context) -> None:
     program = str(server.psql_path)
     output.finish()
     try:
-        os.execv(program, [program, "-d", target, *context.args])
+        os.execv(program, [program, "-d", target, *context.args])  # noqa: S606 - no shell is what is wanted
     except OSError as error:
         raise DatabaseUnreachable(f"cannot run {program}: {error.strerror}") from error
 
@@ -126,7 +126,10 @@ def _without_password(url: str) -> tuple[str, str | None]:
     """Return the URL without its password, and the password."""
     from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"database_url is not a URL: {error}") from error
     who, at, where = parts.netloc.rpartition("@")
     user, colon, password = who.partition(":")
     found = unquote(password) if colon else None

@@ -35,6 +35,7 @@ class Account:
 
     def can_read(self, path: Path) -> bool:
         """Whether it may read the file and search every folder above it, as far as mode bits tell."""
+        path = path.resolve()
         return self._may(path, 4) and all(self._may(parent, 1) for parent in path.parents)
 
     def open_way(self, folder: Path) -> None:

@@ -120,6 +120,8 @@ def stop(data: Path, server_lock: Path, patience: float = 30.0) -> bool:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(claim.pid, number)
             if _gone(claim.pid, data, lock, wait):
+                with contextlib.suppress(OSError):
+                    Path(claim.sockets).rmdir()  # the next start makes it again
                 return True
         raise EmbeddedServerError(f"the server (pid {claim.pid}) of {data} does not end; see its log")
     except PermissionError as error:
