@@ -25,7 +25,8 @@ class Word:
 
     `holes` and `variables` are all that stand anywhere in it, substitutions included; `arithmetic` are the names that
     the shell would evaluate as numbers; `assigns` those that `${name:=…}` sets. `prefix` is the text before the first
-    quote or expansion, `splits` says that an expansion stands outside quotes, `braces` that a brace does.
+    quote or expansion, `splits` says that an expansion stands outside quotes, `braces` and `globs` that
+    a brace or the sign of a file pattern does.
     """
 
     line: int
@@ -40,6 +41,7 @@ class Word:
     splits: bool = False
     braces: bool = False
     quoted: bool = False
+    globs: bool = False
 
     def literal(self, text: str, *, bare: bool = False) -> None:
         if self.parts and isinstance(self.parts[-1], str):

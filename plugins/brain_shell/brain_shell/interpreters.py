@@ -16,6 +16,9 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+DEVICES = ("/dev/", "/proc/")
+"""Where the name of a script may stand for standard input."""
+MODULES_WITH_CODE = frozenset({"timeit", "pdb", "IPython", "trace", "profile", "cProfile"})
 SHELLS = _names("sh bash dash ash ksh mksh zsh rbash lksh yash fish csh tcsh")
 
 
@@ -87,6 +90,8 @@ def check_shell(checker: Checker, name: str, rest: Sequence[Word], stdin: bool, 
         word = rest[at]
         if checker.tainted(word):
             raise _code(checker, name, word)
+        if stdin and not has_code and word.head.startswith(DEVICES):
+            raise Refusal(line, f"a value comes to '{name}' on standard input, which it runs as code")
         if has_code and dirty:
             if word.static is None:
                 raise Refusal(word.line, f"the code of '{name} -c' is not constant", "write it in single quotes")
@@ -114,6 +119,9 @@ def check_language(checker: Checker, name: str, rest: Sequence[Word], stdin: boo
         if name in ("python", "pypy") and text.startswith("-m"):
             if text == "-m" and at < len(rest) and checker.tainted(rest[at]):
                 raise _code(checker, name, rest[at])
+            module = text[2:] or (rest[at].static if at < len(rest) else None)
+            if module in MODULES_WITH_CODE and any(checker.tainted(other) for other in rest[at:]):
+                raise Refusal(word.line, f"a value is given to '{name} -m {module}', which runs it as code")
             at += text == "-m"
             has_code = True
             break
@@ -131,7 +139,12 @@ def check_language(checker: Checker, name: str, rest: Sequence[Word], stdin: boo
     if magic and any(checker.tainted(word) for word in operands):
         word = next(word for word in operands if checker.tainted(word))
         raise Refusal(word.line, f"'{name} -n' and -p may run the name of a file that {checker.what(word)} brings")
-    if stdin and not has_code and not language.program and (not operands or operands[0].static == "-"):
+    if (
+        stdin
+        and not has_code
+        and not language.program
+        and (not operands or operands[0].static == "-" or operands[0].head.startswith(DEVICES))
+    ):
         raise Refusal(line, f"a value comes to '{name}' on standard input, which it runs as code")
 
 

@@ -122,6 +122,7 @@ class Lexer:
                 self.backtick(word, "bare")
             else:
                 word.braces |= c in "{}"
+                word.globs |= c in "*?["
                 word.literal(c, bare=True)
                 self.i += 1
         if word.holes and word.braces:

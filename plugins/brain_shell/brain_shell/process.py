@@ -160,9 +160,9 @@ async def _end(group: int, protocol: _Protocol) -> None:
         pass  # asked a second time: no grace
     _signal(group, signal.SIGKILL)
     end = loop.time() + _REAP
-    while not protocol.exited.done() and loop.time() < end:
+    while loop.time() < end and (not protocol.exited.done() or _lives(group)):
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([protocol.exited], timeout=max(0.0, end - loop.time()))
+            await asyncio.sleep(_POLL)
 
 
 def _lives(group: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from brain_shell.contexts import Refusal, Word
-from brain_shell.interpreters import LANGUAGES, SHELLS, check_language, check_shell
+from brain_shell.interpreters import DEVICES, LANGUAGES, SHELLS, check_language, check_shell
 from brain_shell.wrappers import WRAPPERS, check_find, check_wrapper
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _VERSION = re.compile(r"[0-9.]*[0-9]")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER_NAME = re.compile(r"[-+][A-Za-z]*[inaA][A-Za-z]*")
 
-REMOTE = frozenset({"ssh", "mosh", "rsh", "remsh", "slogin", "sshpass"})
+REMOTE = frozenset({"scp", "sftp", "ssh", "mosh", "rsh", "remsh", "slogin", "sshpass"})
 JOINS = frozenset({"watch", "parallel", "sem", "rush", "at", "batch", "crontab", "script", "su", "runuser", "entr"})
 OTHER = _names(
     "sqlite sqlite3 duckdb dc m4 ed ex vi vim nvim view emacs expect tclsh wish gdb lldb make gmake tmux "
@@ -49,6 +49,23 @@ DATABASES = {
     "mysql": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
     "mariadb": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
 }
+CODE_OPTIONS = {
+    "git": ("-c", "--config-env", "--exec-path", "--upload-pack", "--receive-pack", "--exec"),
+    "tar": (
+        "-I",
+        "-F",
+        "--use-compress-program",
+        "--to-command",
+        "--checkpoint-action",
+        "--info-script",
+        "--rsh-command",
+    ),
+    "rsync": ("-e", "--rsh", "--rsync-path"),
+    "sort": ("--compress-program",),
+    "zip": ("-TT", "--unzip-command"),
+    "man": ("-P", "-H", "--pager", "--html"),
+}
+"""Options of other programs whose value is a command."""
 _UNARY = _names("-n -z -e -f -d -r -w -x -s -L -h -b -c -p -S -g -u -k -O -G")
 _BINARY = _names("= == != < > -eq -ne -lt -le -gt -ge -nt -ot -ef")
 
@@ -56,6 +73,8 @@ _BINARY = _names("= == != < > -eq -ne -lt -le -gt -ge -nt -ot -ef")
 def base_name(word: Word) -> str | None:
     """Return the program's name without folder and version; None when only the run can know it."""
     text = word.static
+    if word.globs and text not in ("[", "[["):
+        return None
     if text is None:
         if "/" not in word.tail:
             return None
@@ -102,6 +121,8 @@ def _known(checker: Checker, name: str, rest: Words, stdin: bool, word: Word) ->
             where = "is given to" if name not in REMOTE else "would be shell text on the other side of"
             raise Refusal(word.line, f"{checker.what(word)} {where} '{name}', which runs its arguments as code")
     elif name in STATEFUL:
+        if name in (".", "source") and stdin and rest and rest[0].head.startswith(DEVICES):
+            raise Refusal(word.line, f"a value comes to '{name}' on standard input, which it runs as code")
         if checker.tainted(word):
             raise Refusal(word.line, f"{checker.what(word)} is given to '{name}', which takes it for a name or code")
     elif name in DATABASES:
@@ -118,7 +139,20 @@ def _known(checker: Checker, name: str, rest: Words, stdin: bool, word: Word) ->
     elif name == "jq":
         _jq(checker, rest)
     else:
+        _option_with_code(checker, name, rest)
         _hidden(checker, rest, stdin)
+
+
+def _option_with_code(checker: Checker, name: str, rest: Words) -> None:
+    options = CODE_OPTIONS.get(name, ())
+    for at, word in enumerate(rest):
+        if not checker.tainted(word):
+            continue
+        before = rest[at - 1].static if at else None
+        option = next((o for o in options if before == o or word.head.startswith(o)), None)
+        if option is not None:
+            what = f"{checker.what(word)} is given to '{name} {option}', which runs it as code"
+            raise Refusal(word.line, what)
 
 
 def _hidden(checker: Checker, rest: Words, stdin: bool) -> None:
@@ -137,7 +171,7 @@ def _hidden(checker: Checker, rest: Words, stdin: bool) -> None:
 def _declare(checker: Checker, name: str, rest: Words) -> None:
     for word in rest:
         text = word.static
-        if text is not None and _NUMBER_NAME.fullmatch(text) and name not in ("export", "readonly"):
+        if text is not None and _NUMBER_NAME.fullmatch(text) and name != "export":
             raise Refusal(word.line, f"'{name} {text}' makes bash evaluate what is assigned", "use a plain variable")
         if not checker.tainted(word):
             continue

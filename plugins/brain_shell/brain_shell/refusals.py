@@ -22,6 +22,9 @@ DANGEROUS = re.compile(
 )
 """Variables that make a program run something, or that bash evaluates when they are assigned."""
 
+_SET_BY_SHELL = frozenset(
+    {"_", "REPLY", "OPTARG", "MAPFILE", "BASH_COMMAND", "BASH_ARGV", "BASH_EXECUTION_STRING", "COPROC"}
+)
 _POSITIONAL = re.compile(r"[0-9]+|[@*]")
 
 
@@ -50,7 +53,9 @@ class Checker:
         return bool(word.holes) or any(self._named(name) for name in word.variables)
 
     def _named(self, name: str) -> bool:
-        return name in self.names or (self.positional and _POSITIONAL.fullmatch(name) is not None)
+        return (
+            name in self.names or name in _SET_BY_SHELL or (self.positional and _POSITIONAL.fullmatch(name) is not None)
+        )
 
     def what(self, word: Word) -> str:
         """Return how to speak of a tainted word: the placeholder, or the variable that may hold a value."""
@@ -92,6 +97,8 @@ class Checker:
         for reader in ("read", "getopts", "mapfile", "readarray"):
             if reader in names:
                 self._assigned += [(name, None) for name in names if name]
+        if names and names[0] in ("cd", "pushd", "builtin", "command"):
+            self._assigned += [("PWD", node.words), ("OLDPWD", node.words), ("DIRSTACK", node.words)]
         if "printf" in names and "-v" in names:
             self._assigned += [(name, node.words) for name in names if name]
 
@@ -115,8 +122,11 @@ class Checker:
         return any(self._touches(inner) for body in node.bodies for pipeline in body for inner in pipeline)
 
     def _node(self, node: Node, stdin: bool) -> None:
+        inherited = stdin
         for redirect in node.redirects:
             stdin = self._redirect(redirect, stdin)
+        if isinstance(node, Simple) and stdin and not inherited and [word.static for word in node.words] == ["exec"]:
+            raise Refusal(node.line, "'exec' makes a value the standard input of all that follows", "write { …; } < …")
         if isinstance(node, Group):
             self._group(node, stdin)
             return

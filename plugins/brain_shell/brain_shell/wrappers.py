@@ -74,6 +74,8 @@ def check_wrapper(checker: Checker, name: str, words: Sequence[Word], stdin: boo
         replaces = any((word.static or "").startswith(("-I", "-i", "--replace", "-J")) for word in rest[:at])
         inner = [inner[0], *((extra for _ in inner[1:]) if replaces else inner[1:]), extra]
         stdin = False
+    if inner and inner[0].head.startswith("-") and dirty:
+        raise Refusal(inner[0].line, f"'{name}' has an option where its command is expected", "write the command there")
     if inner:
         check(checker, inner, stdin)
 
@@ -118,7 +120,14 @@ def _cluster(wrapper: Wrapper, text: str | None) -> int | None:
 
 
 def check_find(checker: Checker, rest: Sequence[Word], stdin: bool, check: Check) -> None:
-    """Check the commands of -exec and its kin."""
+    """Check the commands of -exec and its kin; three values in a row could spell one."""
+    free = [
+        word
+        for at, word in enumerate(rest)
+        if checker.tainted(word) and not word.head and not (at and rest[at - 1].head.startswith("-"))
+    ]
+    if len(free) > 2 or any(word.splits for word in free):
+        raise Refusal(free[0].line, f"{checker.what(free[0])} and more could spell -exec for 'find'", "write ./{x}")
     at = 0
     while at < len(rest):
         if rest[at].static in ("-exec", "-execdir", "-ok", "-okdir"):

@@ -126,7 +126,7 @@ def run_pairs(shell: str, template: str, pairs: list[tuple[str, str]], folder: P
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(st.tuples(VALUES, VALUES), min_size=4, max_size=12), seed=st.integers(0, 2**32))
 def test_any_text_arrives_in_every_context(
     shell: str, values: list[tuple[str, str]], seed: int, tmp_path_factory: pytest.TempPathFactory
@@ -179,7 +179,7 @@ def nested(chance: random.Random, depth: int, quoted: bool) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     values=st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3),
     seed=st.integers(0, 2**32),
