@@ -1,7 +1,7 @@
 """The configuration, and the only reader of the environment and of brain.toml.
 
-Flags go over `THE_BRAIN_*`, these over `brain.toml`, that over the defaults. `brain.toml` is looked for from the working
-directory upwards (a `[tool.brain]` table in `pyproject.toml` counts too), then in the user's configuration directory.
+Flags go over `THE_BRAIN_*`, these over `brain.toml`, that over the defaults. `brain.toml` is looked for from the
+working directory upwards (a `[tool.brain]` table in `pyproject.toml` counts too), then in the user's configuration directory.
 Unknown keys are errors that name the nearest known one.
 """
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from brain_core import Run, Step
+    from brain_plugin_hello.step import HelloSettings
 
 
 @hookimpl
@@ -35,8 +36,8 @@ def brain_commands(app: typer.Typer) -> None:
 
 
 @hookimpl
-def brain_run_finished(run: Run) -> None:
-    # At least once: after a crash the same run may come again, so a reader of the file goes by run.id.
-    from brain_plugin_hello.finished import note_down
-
-    note_down(run)
+def brain_run_finished(run: Run, settings: HelloSettings) -> None:
+    # At least once: after a crash the same run may come again, so whoever reads the file goes by the run's id.
+    if settings.log_file is not None:
+        with open(settings.log_file, "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib would be one import more
+            file.write(f"{run.id} {run.workflow} {run.status}\n")
