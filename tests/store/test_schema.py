@@ -81,22 +81,24 @@ async def test_a_failing_migration_leaves_nothing(empty_database_url: str, tmp_p
 _BREAKS = {
     "runs_status_known": "UPDATE brain.runs SET status = 'done'",
     "runs_ended_iff_final": "UPDATE brain.runs SET ended_at = now()",
-    "runs_ends_after_start": "UPDATE brain.runs SET status = 'failed', error = 'x', ended_at = started_at - interval '1 s'",
+    "runs_ends_after_start": "UPDATE brain.runs SET status = 'failed', error = 'x', "
+    "ended_at = started_at - interval '1 s'",
     "runs_running_is_owned": "UPDATE brain.runs SET worker_id = NULL",
     "runs_success_has_started": "UPDATE brain.runs SET status = 'success', started_at = NULL, ended_at = now()",
     "runs_failure_has_error": "UPDATE brain.runs SET status = 'failed', ended_at = now()",
     "runs_success_has_no_error": "UPDATE brain.runs SET status = 'success', error = 'x', ended_at = now()",
     "runs_plan_has_steps": "UPDATE brain.runs SET planned_steps = '[]'",
     "runs_position_in_plan": "UPDATE brain.runs SET position = 2",
-    "runs_claim_counts_up": "UPDATE brain.runs SET status = 'queued', claim = -1",
+    "runs_claim_counts_up": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, claim, "
+    "planned_steps) VALUES (gen_random_uuid(), now(), 'queued', 'w', 'f', -1, '[{}]')",
     "G13.*cannot be a success": "UPDATE brain.runs SET status = 'success', ended_at = now()",
-    "cannot be created as a success": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, planned_steps) "
-    "VALUES (gen_random_uuid(), now(), 'success', 'w', 'f', '[{}]')",
+    "cannot be created as a success": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, "
+    "planned_steps) VALUES (gen_random_uuid(), now(), 'success', 'w', 'f', '[{}]')",
     "G19": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, digest, planned_steps) "
     "VALUES (gen_random_uuid(), now(), 'queued', 'w', 'f', 'unknown', '[{}]')",
     "step_runs_pkey": "INSERT INTO brain.step_runs SELECT * FROM brain.step_runs",
-    "step_runs_run_id_fkey": "INSERT INTO brain.step_runs (run_id, position, attempt, claim, started_at, ended_at, name, "
-    "type, status) VALUES (gen_random_uuid(), 0, 1, 1, now(), now(), 'a', 't', 'success')",
+    "step_runs_run_id_fkey": "INSERT INTO brain.step_runs (run_id, position, attempt, claim, started_at, ended_at, "
+    "name, type, status) VALUES (gen_random_uuid(), 0, 1, 1, now(), now(), 'a', 't', 'success')",
     "step_runs_status_known": ("step", "now(), now()", "'done', NULL", "0, 2"),
     "step_runs_ended_iff_not_running": ("step", "now(), NULL", "'success', NULL", "0, 2"),
     "step_runs_ends_after_start": ("step", "now(), now() - interval '1 s'", "'success', NULL", "0, 2"),
@@ -115,7 +117,8 @@ _BREAKS = {
     "SELECT id, 'mail', now() FROM brain.runs",
     "deliveries_error_iff_failed": "INSERT INTO brain.deliveries (run_id, receiver, error) "
     "SELECT id, 'mail', 'x' FROM brain.runs",
-    "deliveries_pkey": "INSERT INTO brain.deliveries (run_id, receiver) SELECT id, 'mail' FROM brain.runs, (VALUES (1), (2)) v",
+    "deliveries_pkey": "INSERT INTO brain.deliveries (run_id, receiver) "
+    "SELECT id, 'mail' FROM brain.runs, (VALUES (1), (2)) v",
 }
 
 
@@ -127,8 +130,9 @@ async def test_the_database_itself_refuses(db: Database, make: Any, rule: str) -
     text = _BREAKS[rule]
     if isinstance(text, tuple):
         text = (
-            "INSERT INTO brain.step_runs (run_id, claim, started_at, ended_at, status, error, position, attempt, name, type)"
-            f" SELECT id, 1, {text[1]}, {text[2]}, {text[3]}, 'one', 't' FROM brain.runs"
+            "INSERT INTO brain.step_runs "
+            "(run_id, claim, started_at, ended_at, status, error, position, attempt, name, type) "
+            f"SELECT id, 1, {text[1]}, {text[2]}, {text[3]}, 'one', 't' FROM brain.runs"
         )
     with pytest.raises(DatabaseError, match=rule):
         await make.sql(db, text)
@@ -188,7 +192,8 @@ async def _plan(db: Database, name: str, *args: str) -> str:
     async with db.session() as session:
         # asyncpg writes $1, and so does PREPARE.
         await session.script(f"PREPARE hot AS {all_statements()[name]}")
-        rows = await session.connection.fetch(f"EXPLAIN EXECUTE hot({', '.join(args)})")
+        values = f"({', '.join(args)})" if args else ""
+        rows = await session.connection.fetch(f"EXPLAIN EXECUTE hot{values}")
         return "\n".join(row[0] for row in rows)
 
 
@@ -340,7 +345,7 @@ async def test_a_wrong_password_is_said(server_url: str, db: Database, make: Any
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(DatabaseUnreachable, match='refuses the login.*password authentication failed for user "me"'):
+    with pytest.raises(DatabaseUnreachable, match=r'refuses the login.*password authentication failed for user "me"'):
         await Database.open(f"postgresql://me:secret@127.0.0.1:{port}/x?sslmode=disable")
     server.close()
 

@@ -1,6 +1,6 @@
 -- name: check_settings
 -- The whole history is read, so the plans for a few rows that this program asks for elsewhere do not fit (run as a script).
-SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
+SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_mergejoin = on;
 
 -- name: check_history
 -- Everything that G13 rules out, one row each. $1 is for how long, beyond its lease, an owner may have been silent.

@@ -52,11 +52,12 @@ WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::times
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_successes
--- The same for the successful ones, which are most of the history.
+-- The same for the successful ones, which are most of the history: so not by an index on the status.
 SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
        planned_steps, previous_run_id, retry_of
 FROM brain.runs
-WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND status = 'success'
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
+  AND status IS NOT DISTINCT FROM 'success'
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_workflow_status
