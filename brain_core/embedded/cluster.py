@@ -10,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from brain_core.embedded import postmaster
 from brain_core.embedded.account import Account, choose, dropped, reachable
@@ -167,8 +168,7 @@ class Cluster:
             if postmaster.is_postmaster(claim.pid, self.data):
                 raise EmbeddedServerError(f"a server with pid {claim.pid} runs on {self.data} and does not answer")
             environment["PG_GRANDPARENT_PID"] = str(claim.pid)
-        quoted = str(sockets).replace('"', '""')
-        settings = {**_SETTINGS, "unix_socket_directories": f'"{quoted}"'}
+        settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             began = log.tell()
@@ -208,11 +208,13 @@ class Cluster:
 def socket_folder(folder: Path, account: Account | None) -> Path:
     """Return the folder for the socket, made where it is missing: its owner's alone.
 
-    A path that the kernel would not take is replaced by a short one below /tmp.
+    A path that the kernel or a client would not take is replaced by a short one below /tmp.
     """
     uid = os.geteuid() if account is None else account.uid
     sockets = folder / "socket"
-    if len(os.fsencode(f"{sockets}/.s.PGSQL.{postmaster.PORT}.lock")) > _LONGEST_SOCKET:
+    too_long = len(os.fsencode(f"{sockets}/.s.PGSQL.{postmaster.PORT}")) > _LONGEST_SOCKET
+    # A comma separates hosts, for libpq and asyncpg alike, and some clients do not decode a URL.
+    if too_long or quote(str(sockets), safe="/", errors="surrogateescape") != str(sockets):
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
         sockets = Path(f"/tmp/brain-{uid}-{name}")  # noqa: S108 - its owner and mode are checked below
     with contextlib.suppress(FileExistsError):

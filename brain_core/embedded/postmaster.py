@@ -13,7 +13,6 @@ import struct
 import time
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from brain_core.embedded.locks import FileLock
 from brain_core.errors import EmbeddedServerError
@@ -33,8 +32,9 @@ class PidFile(NamedTuple):
     @property
     def url(self) -> str:
         """The URL of our database on that server."""
-        # The port is named because a client would else take it from the environment.
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(self.sockets, safe='/')}&port={PORT}"
+        # The folder's name needs no quoting: it was chosen so. The port is named because a client would else take it
+        # from the environment.
+        return f"postgresql://{USER}@/{DATABASE}?host={self.sockets}&port={PORT}"
 
 
 def read(data: Path) -> PidFile | None:
