@@ -1,8 +1,8 @@
 """The configuration, and the only reader of the environment and of brain.toml.
 
 Flags go over `THE_BRAIN_*`, these over `brain.toml`, that over the defaults. `brain.toml` is looked for from the
-working directory upwards (a `[tool.brain]` table in `pyproject.toml` counts too), then in the user's configuration directory.
-Unknown keys are errors that name the nearest known one.
+working directory upwards (a `[tool.brain]` table in `pyproject.toml` counts too), then in the user's configuration
+directory. Unknown keys are errors that name the nearest known one.
 """
 
 from __future__ import annotations

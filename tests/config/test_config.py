@@ -1,0 +1,101 @@
+"""Where settings come from, which of them wins, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_core.config import load_settings
+from brain_core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("THE_BRAIN_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def test_flags_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    file = tmp_path / "brain.toml"
+    file.write_text("hook_timeout = 1\nimport_timeout = 2\nplugin_timeout = 3\n")
+    monkeypatch.setenv("THE_BRAIN_IMPORT_TIMEOUT", "20")
+    monkeypatch.setenv("THE_BRAIN_PLUGIN_TIMEOUT", "30")
+    loaded = load_settings({"plugin_timeout": 300}, start=inner)
+    values = loaded.settings
+    assert (values.hook_timeout, values.import_timeout, values.plugin_timeout, values.beat) == (1, 20, 300, 5)
+    names = ("hook_timeout", "import_timeout", "plugin_timeout", "beat")
+    assert [loaded.origin(name) for name in names] == [str(file), "THE_BRAIN_IMPORT_TIMEOUT", "flag", "default"]
+
+
+def test_the_nearest_file_counts_then_pyproject_then_the_users(tmp_path: Path) -> None:
+    users = tmp_path / "config" / "brain"
+    users.mkdir(parents=True)
+    (users / "brain.toml").write_text("beat = 1")
+    work = tmp_path / "work"
+    work.mkdir()
+    assert load_settings(start=work).origin("beat") == str(users / "brain.toml")
+    (work / "pyproject.toml").write_text("[tool.other]\nx = 1")
+    assert load_settings(start=work).settings.beat == 1
+    (work / "pyproject.toml").write_text("[tool.brain]\nbeat = 2")
+    assert load_settings(start=work).settings.beat == 2
+    (work / "brain.toml").write_text("beat = 3")
+    assert load_settings(start=work).settings.beat == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("beet = 1", "'beet' is no setting (from {file}); did you mean 'beat'?; `brain config` lists them"),
+        ("beat = 'soon'", "setting beat is 'soon' (from {file}): Input should be a valid number"),
+        ("beat = 6", "the settings do not fit together: lease (15 s) has to be at least three beats (6 s each)"),
+        ("beat = ", "{file} cannot be read: Invalid value"),
+        ("database_url = 5", "setting database_url (from {file}): Input should be a valid string"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "brain.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(start=tmp_path)
+    assert complaint.format(file=file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_variable_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_BRAIN_DATABSE_URL", "postgresql://u:secret@h/db")
+    with pytest.raises(ConfigError, match="THE_BRAIN_DATABSE_URL is no setting; did you mean 'THE_BRAIN_DATABASE_URL'"):
+        load_settings(start=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:hush@db.example:5432/brain", "postgresql://ann:***@db.example:5432/brain"),
+        ("postgresql://ann:hu:sh%40@db/brain?sslmode=require", "postgresql://ann:***@db/brain?sslmode=require"),
+        ("postgresql:///brain?host=/run&password=hush", "postgresql:///brain?host=/run&password=***"),
+        ("postgresql://db/brain", "postgresql://db/brain"),
+    ],
+)
+def test_the_password_is_not_shown(tmp_path: Path, url: str, shown: str) -> None:
+    loaded = load_settings({"database_url": url}, start=tmp_path)
+    entries: dict[str, Any] = {name: value for name, value, _ in loaded.entries()}
+    assert entries["database_url"] == shown
+    assert "hu" not in repr(loaded.settings)
+
+
+def test_sections_of_plugins_merge_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brain.toml").write_text("[plugins.x]\na = 1\nb = 2\n")
+    monkeypatch.setenv("THE_BRAIN_PLUGINS__X__B", "3")
+    loaded = load_settings(start=tmp_path)
+    assert loaded.settings.plugins["x"]["a"] == 1
+    assert str(loaded.settings.plugins["x"]["b"]) == "3"
+    assert loaded.origin("plugins.x.a") == str(tmp_path / "brain.toml")
+    assert loaded.origin("plugins.x.b") == "THE_BRAIN_PLUGINS__X__B"
