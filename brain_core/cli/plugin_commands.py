@@ -53,12 +53,16 @@ def collect() -> tuple[list[tuple[str, Any]], list[str]]:
     try:
         from brain_core.cli.session import load
 
-        load()[1].add_commands(gathered)
+        plugins = load()[1]
+        problems = plugins.add_commands(gathered)
+        broken = [info for info in plugins.plugins if info.state == "quarantined"]
     except BrainError as error:
         return [], [f"no commands of plugins: {error}"]
     except Exception as error:  # noqa: BLE001 - help has to come whatever a plugin does
         return [], [f"no commands of plugins: {type(error).__name__}: {error}"]
-    return _built(gathered)
+    problems += [f"plugin '{info.name}' is quarantined; see: brain plugins check {info.name}" for info in broken]
+    found, unusable = _built(gathered)
+    return found, problems + unusable
 
 
 def _built(gathered: typer.Typer) -> tuple[list[tuple[str, Any]], list[str]]:
