@@ -1,0 +1,155 @@
+"""The documentation against the code: hooks, settings, placeholders, views, links, commands."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import brain_core
+from brain_core.config import Settings
+from brain_core.errors import PlaceholderError
+from brain_core.placeholders import RESERVED, Previous, Scope, resolve
+from brain_core.plugin import spec
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/**/*.md")])
+PAGES = [page for page in PAGES if not {".venv", ".uv", "node_modules"} & set(page.parts)]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def _headings(text: str) -> set[str]:
+    return set(re.findall(r"^#+ `?([^`\n]+?)`?$", text, flags=re.MULTILINE))
+
+
+def _table(text: str, first: str) -> list[list[str]]:
+    """Return the rows of the table whose first head cell is `first`, without the marks of code."""
+    lines = text.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+        rows.append([cell.strip().replace("\\|", "|") for cell in cells])
+    return rows
+
+
+def _code(cell: str) -> str:
+    match = re.fullmatch(r"(`+) ?(.*?) ?\1", cell)
+    return match[2] if match else cell
+
+
+def test_every_hook_and_no_other_is_documented():
+    text = (REFERENCE / "hooks.md").read_text()
+    documented = {name for name in _headings(text) if name.startswith("brain_")}
+    assert documented == {f"{hook}({', '.join(spec.arguments_of(hook))})" for hook in spec.hook_names()}
+
+
+def test_every_setting_is_documented_with_its_default():
+    rows = {_code(row[0]): _code(row[1]) for row in _table((REFERENCE / "settings.md").read_text(), "setting")}
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in {"plugins", "home"}}
+    assert set(rows) == {*fields, "home", "plugins.disable"}
+    for name, field in fields.items():
+        assert json.loads(rows[name]) == field.default, name
+
+
+def test_every_reserved_name_is_documented():
+    text = (REFERENCE / "placeholders.md").read_text()
+    assert all(f"`{name}`" in text for name in RESERVED)
+
+
+SCOPE = Scope(
+    steps={"count": 3, "page": {"title": "News", "links": ["a", "b"]}},
+    inputs={"who": "ann"},
+    run={"id": "6f1c", "workflow": "demo", "started_at": "2026-05-01T08:00:00+00:00"},
+    previous=Previous("0a1b2c3d", {"count": 2}),
+    trigger={"body": {"field": "x"}},
+)
+EXAMPLES = _table((REFERENCE / "placeholders.md").read_text(), "template")
+
+
+@pytest.mark.parametrize("row", EXAMPLES, ids=[row[0] for row in EXAMPLES])
+def test_examples_of_placeholders_are_true(row):
+    template, expected = _code(row[0]), row[1]
+    if expected.startswith("error"):
+        with pytest.raises(PlaceholderError):
+            resolve(template, SCOPE)
+    else:
+        assert resolve(template, SCOPE) == json.loads(_code(expected))
+
+
+def _anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{target} leads nowhere"
+        assert not anchor or anchor in _anchors(there), f"{target} names no heading"
+
+
+def _commands_shown(page: Path) -> list[list[str]]:
+    blocks = re.findall(r"```(?:sh|console|bash)?\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+    found = [re.search(r"(?:^|uv run |bin/)brain ([a-z].*)", line) for line in lines]
+    return [match[1].split() for match in found if match]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_shown_exist(page):
+    from typer.main import get_command
+
+    from brain_core.cli.main import COMMANDS, app
+
+    root: Any = get_command(app)
+    for words in _commands_shown(page):
+        if words[0] == "hello":  # of examples/plugin_hello
+            continue
+        assert words[0] in COMMANDS, f"brain {words[0]}"
+        command = root.get_command(None, words[0])
+        if inner := getattr(command, "commands", None):
+            assert words[1] in inner or words[1].startswith("-"), f"brain {words[0]} {words[1]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_commands_name_are_there(page):
+    for words in _commands_shown(page):
+        for word in words:
+            if word.startswith("examples/"):
+                assert (ROOT / word).exists(), word
+
+
+@pytest.mark.parametrize("name", [name for name in brain_core.__all__ if not name.startswith("_")])
+def test_the_door_is_documented(name):
+    thing = getattr(brain_core, name)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert inspect.getdoc(thing), f"brain_core.{name} has no docstring"
+
+
+def test_views_are_documented_column_by_column():
+    text = (REFERENCE / "database.md").read_text()
+    sql = "\n".join(file.read_text() for file in sorted((ROOT / "migrations").glob("*.sql")))
+    views = re.findall(r"CREATE VIEW (brain_v1\.\w+) AS\s+SELECT (.*?)\s+FROM", sql, flags=re.DOTALL)
+    assert views
+    for view, columns in views:
+        names = [column.split()[-1] for column in columns.split(",")]
+        section = text.partition(f"## {view}")[2].partition("\n## ")[0]
+        assert [_code(row[0]) for row in _table(section, "column")] == names, view
+
+
+def test_tables_are_documented():
+    text = (REFERENCE / "database.md").read_text()
+    sql = "\n".join(file.read_text() for file in sorted((ROOT / "migrations").glob("*.sql")))
+    assert all(f"`{name}`" in text for name in re.findall(r"CREATE TABLE brain\.(\w+)", sql))
