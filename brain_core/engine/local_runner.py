@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from brain_core.context import StepContext
 from brain_core.engine.runner import Plan, StepReply, StepRequest
-from brain_core.errors import BrainError, StepFailed
+from brain_core.errors import BrainError, PluginError, StepFailed
 from brain_core.inputs import accept_inputs
 from brain_core.loader import LoadedWorkflow, load_workflow
 from brain_core.placeholders import Json
@@ -110,12 +110,13 @@ class LocalRunner:
         hook = self.loaded.workflow.on_finished
         if hook is None:
             return
-        if inspect.iscoroutinefunction(hook):
-            await hook(run)
-            return
-        answer = await in_thread(lambda: hook(run))
-        if inspect.isawaitable(answer):
-            await answer
+        try:
+            answer = hook(run) if inspect.iscoroutinefunction(hook) else await in_thread(lambda: hook(run))
+            if inspect.isawaitable(answer):
+                await answer
+        except SystemExit as error:
+            # It would end the loop that this runs in.
+            raise PluginError(f"on_finished raised SystemExit: {error}") from error
 
     async def close(self) -> None:
         self._loaded = None

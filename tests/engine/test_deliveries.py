@@ -1,0 +1,150 @@
+"""Who is told of the end of a run, and what happens when the telling fails or the process dies before it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brain_core.store import deliveries
+from brain_core.store.database import Database
+
+FLOW = """
+import os, threading
+from brain_core import FunctionStep, Workflow
+
+def nothing():
+    return "done"
+
+def told(run):
+    descriptor = os.open({journal!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{{run.workflow}} {{run.status}} {{len(run.steps)}}\\n".encode())
+    os.close(descriptor)
+    {extra}
+
+workflow = Workflow(name={name!r}, steps=[FunctionStep(name="one", function=nothing)], on_finished=told)
+"""
+DIES = """
+import os, signal
+from brain_core.engine.deliver import Delivery
+
+async def die(self, run, receivers, runner=None):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Delivery.deliver = die
+from brain_core.cli.main import main
+main()
+"""
+
+
+class Flows:
+    """Writes workflow files, runs them as processes, and reads the journal that their `on_finished` keeps."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.journal = folder / "journal"
+        self.journal.touch()
+        self.environment = {
+            **os.environ,
+            "THE_BRAIN_DATABASE_URL": url,
+            "THE_BRAIN_HOME": str(folder),
+            "THE_BRAIN_HOOK_TIMEOUT": "1",
+        }
+
+    def write(self, name: str, extra: str = "") -> Path:
+        file = self.folder / f"{name}.py"
+        file.write_text(FLOW.format(journal=str(self.journal), name=name, extra=extra))
+        return file
+
+    async def brain(self, *arguments: str, program: tuple[str, ...] = ("-m", "brain_core")) -> tuple[int, str, str]:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, *program, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def told(self) -> list[str]:
+        return self.journal.read_text().splitlines()
+
+
+@pytest.fixture
+def flows(tmp_path: Path, database_url: str) -> Flows:
+    return Flows(tmp_path, database_url)
+
+
+async def rows(db: Database) -> list[tuple[str, str, str | None]]:
+    found = await deliveries.list_deliveries(db, everything=True)
+    return sorted((row.workflow, row.status, row.error) for row in found)
+
+
+async def test_on_finished_hears_of_the_run_and_the_row_is_done(flows: Flows, db: Database) -> None:
+    code, _, err = await flows.brain("run", str(flows.write("first")))
+    assert code == 0, err
+    assert flows.told() == ["first success 1"]
+    assert await rows(db) == [("first", "done", None)]
+
+
+async def test_a_process_that_dies_before_delivering_leaves_it_to_the_next(flows: Flows, db: Database) -> None:
+    code, _, _ = await flows.brain("run", str(flows.write("first")), program=("-c", DIES))
+    assert code == -signal.SIGKILL
+    assert flows.told() == []
+    assert await rows(db) == [("first", "open", None)]
+    code, _, err = await flows.brain("run", str(flows.write("second")))
+    assert code == 0, err
+    assert flows.told() == ["first success 1", "second success 1"]
+    assert await rows(db) == [("first", "done", None), ("second", "done", None)]
+
+
+async def test_a_file_that_changed_since_is_not_called_and_says_so(flows: Flows, db: Database) -> None:
+    file = flows.write("first")
+    await flows.brain("run", str(file), program=("-c", DIES))
+    file.write_text(file.read_text() + "# another\n")
+    code, _, err = await flows.brain("run", str(flows.write("second")))
+    assert code == 0
+    assert "has changed since the run; its on_finished was not called" in err
+    assert flows.told() == ["second success 1"]
+    assert [status for _, status, _ in await rows(db)] == ["failed", "done"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "error"),
+    [
+        ("raise ValueError('no mail today')", "on_finished raised ValueError: no mail today"),
+        ("raise SystemExit(3)", "on_finished raised SystemExit: 3"),
+        ("threading.Event().wait(30)", "on_finished took longer than 1 s (setting hook_timeout)"),
+    ],
+)
+async def test_a_failing_on_finished_leaves_the_run_as_it_is(
+    extra: str, error: str, flows: Flows, db: Database
+) -> None:
+    code, out, err = await flows.brain("run", str(flows.write("first", extra)))
+    assert code == 0
+    assert "success" in out
+    assert error in err
+    assert "Traceback" not in err
+    assert await rows(db) == [("first", "failed", error)]
+    code, out, _ = await flows.brain("deliveries")
+    assert "workflow  failed" in out
+    assert error in out
+
+
+async def test_a_failed_delivery_can_be_tried_again_by_hand(flows: Flows, db: Database) -> None:
+    flag = flows.folder / "broken"
+    flag.touch()
+    await flows.brain("run", str(flows.write("first", f"if os.path.exists({str(flag)!r}): raise ValueError('broken')")))
+    (row,) = await deliveries.list_deliveries(db)
+    flag.unlink()
+    code, _, err = await flows.brain("deliveries", "retry", row.run_id[:8])
+    assert code == 0, err
+    assert flows.told() == ["first success 1", "first success 1"]
+    assert await rows(db) == [("first", "done", None)]
