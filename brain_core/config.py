@@ -226,4 +226,5 @@ def _without_password(url: str) -> str:
     user, colon, _ = account.partition(":")
     query = [(key, "***" if "pass" in key.lower() else value) for key, value in parse_qsl(parts.query)]
     netloc = f"{user}{':***' if colon else ''}{at}{host}"
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query, safe="/*")))
+    shown = parts._replace(scheme="", netloc="", query=urlencode(query, safe="/*"))
+    return f"{parts.scheme}://{netloc}{urlunsplit(shown)}"

@@ -74,10 +74,10 @@ def bounded(call: Callable[[], T], limit: float, *, name: str) -> T:
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like included: this is what we are here for
             trouble.append(error)
 
-    thread = start_thread(work, name)
     kept = sys.stdout
     sys.stdout = sys.stderr
     try:
+        thread = start_thread(work, name)
         thread.join(limit)
     finally:
         sys.stdout = kept
