@@ -178,11 +178,11 @@ def _end_keeper(path: Path) -> None:
 
 @contextmanager
 def _one_line(home: Path) -> Iterator[None]:
-    import errno
-
     try:
         yield
     except OSError as error:
+        import errno
+
         place = f" ({error.filename})" if error.filename else ""
         advice = (
             "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set THE_BRAIN_HOME to another folder"
@@ -191,3 +191,10 @@ def _one_line(home: Path) -> Iterator[None]:
             f"cannot use {home} for the embedded PostgreSQL: {error.strerror or error}{place}; "
             f"{advice}, or set THE_BRAIN_DATABASE_URL"
         ) from error
+    except Exception as error:
+        import subprocess
+
+        if not isinstance(error, subprocess.SubprocessError):
+            raise
+        command = " ".join(str(error).split())
+        raise EmbeddedServerError(f"a program of the embedded PostgreSQL failed: {command}") from error

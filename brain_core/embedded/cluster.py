@@ -242,18 +242,26 @@ def telling_line(text: str) -> str:
 
 def _run(command: list[str], account: Account | None, given: str = "") -> None:
     name = Path(command[0]).name
-    done = subprocess.run(
-        command,
-        input=given.encode(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        env=_ENVIRONMENT,
-        timeout=START_PATIENCE,
-        check=False,
-        start_new_session=True,
-        **dropped(account),
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=given.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=_ENVIRONMENT,
+            timeout=START_PATIENCE,
+            check=False,
+            start_new_session=True,
+            **dropped(account),
+        )
+    except PermissionError as error:
+        if account is None:
+            raise
+        raise EmbeddedServerError(
+            f"PostgreSQL does not run as root, and root may not run {command[0]} as user '{account.name}' here "
+            f"({error.strerror}); run brain as an ordinary user, or set THE_BRAIN_DATABASE_URL"
+        ) from error
     said = done.stdout.decode(errors="replace")
     # The single-user server ends with 0 even when its statement failed.
     if done.returncode != 0 or "ERROR:" in said:
