@@ -99,7 +99,7 @@ def test_a_hook_that_ends_the_process_ends_its_thread_alone(site: Any) -> None:
 def test_types_of_disabled_and_quarantined_plugins_are_refused_with_the_reason(site: Any) -> None:
     site.good("off")
     site.good("on")
-    site.install("wrong", "class Lost(Step):\n    def run(self, ctx): return 1\n@hookimpl\ndef brain_nothing(): pass")
+    site.install("wrong", "class Lost(Step):\n    def run(self, ctx): return 1\n@hookimpl\ndef brain_zzz(): pass")
     site.configure("[plugins]\ndisable = ['off']")
     done = site.python(
         START
@@ -118,8 +118,8 @@ print(sorted(manager.step_types))
     assert done.stdout.splitlines() == [
         f"off | step type 'FineOff' {off}",
         f"None | step type 'Mine' {off}",
-        "wrong | step type 'Lost' belongs to plugin 'wrong' (brain-wrong 1.0), which is quarantined: 'brain_nothing' is "
-        "no hook of brain-core 0.1.0; see: brain plugins check wrong",
+        "wrong | step type 'Lost' belongs to plugin 'wrong' (brain-wrong 1.0), which is quarantined: "
+        "'brain_zzz' is no hook of brain-core 0.1.0; see: brain plugins check wrong",
         "on | None",
         "function | None",
         "None | None",
