@@ -153,3 +153,39 @@ def test_tables_are_documented():
     text = (REFERENCE / "database.md").read_text()
     sql = "\n".join(file.read_text() for file in sorted((ROOT / "migrations").glob("*.sql")))
     assert all(f"`{name}`" in text for name in re.findall(r"CREATE TABLE brain\.(\w+)", sql))
+
+
+PYTHON_BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT).as_posix()}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS)
+def test_python_that_is_shown_compiles_and_workflows_load(block, tmp_path):
+    from brain_core.loader import load_workflow
+
+    compile(block, "docs", "exec")
+    if "workflow = Workflow(" in block and "brain_plugin_hello" not in block:
+        file = tmp_path / "shown.py"
+        file.write_text(block)
+        load_workflow(file)
+
+
+def test_the_step_of_plugins_readme_works_as_its_test_says():
+    from asyncio import run
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "plugins" / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {"__name__": "shown"}
+    for block in blocks:
+        if "class Hello" in block or "async def test_" in block:
+            exec(compile(block, "plugins/README.md", "exec", dont_inherit=True), names)
+    run(names["test_greets"]())
+
+
+def test_the_readme_has_its_two_commands_on_one_line_each():
+    text = (ROOT / "README.md").read_text()
+    setup = "python3 -m venv .uv && .uv/bin/pip -q install uv && .uv/bin/"
+    assert f"\n{setup}uv run brain run examples/hello.py\n" in text
+    assert f"\n{setup}uv run pytest\n" in text

@@ -23,7 +23,7 @@ HEAVY = {
 }
 
 REPORT = (
-    "import atexit, json, sys; atexit.register(lambda: sys.stderr.write('\\n' + json.dumps(sorted(sys.modules))))\n"
+    "import atexit, json, sys;atexit.register(lambda: sys.stderr.write(chr(10) + json.dumps(sorted(sys.modules))))\n"
 )
 BRAIN = REPORT + "from brain_core.cli.main import main; sys.exit(main({arguments!r}))"
 
