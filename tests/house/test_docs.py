@@ -101,7 +101,8 @@ def test_links_lead_somewhere(page):
 
 
 def _commands_shown(page: Path) -> list[list[str]]:
-    blocks = re.findall(r"```(?:sh|console|bash)?\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fences if language in {"sh", "console", "bash"}]
     lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
     found = [re.search(r"(?:^|uv run |bin/)brain ([a-z].*)", line) for line in lines]
     return [match[1].split() for match in found if match]

@@ -131,9 +131,9 @@ def test_no_address_of_a_machine_is_tracked():
         "/" + "work/",
         "/" + "opt/pypi",
         "/" + "opt/wheels",
-        "extra-" + "index-url",
-        "index-" + "url",
-        "artifactory",
+        "extra-index" + "-url",
+        "--index" + "-url",
+        "artifact" + "ory",
     ]
     pattern = re.compile("|".join(map(re.escape, private)) + r"|(?<![\w./])/home/(?!ann\b|me\b|you\b)\w+/")
     hits = [
