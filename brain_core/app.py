@@ -1,4 +1,8 @@
-"""Brain: the one place that wires the parts, and the façade that the command line and the tests call."""
+"""Brain: the one place that wires the parts, and the façade that the command line and the tests call.
+
+What only some commands need is imported in the method that needs it, so that `brain history` does not pay for running
+workflows: start-up time is a promise.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,24 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
-from brain_core.engine.beats import Beats
-from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import HookProblem, Watch, nobody
-from brain_core.engine.executor import Execution
-from brain_core.engine.local_runner import LocalRunner
-from brain_core.engine.runner import Plan, Runner
-from brain_core.engine.sweep import sweep, worker_identity
-from brain_core.engine.thread_runner import ThreadRunner
 from brain_core.errors import RunNotFound
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
 from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
 from brain_core.store.database import Database
-from brain_core.store.recorder import Recorder
 from brain_core.store.trouble import place_of
+
+if TYPE_CHECKING:
+    from brain_core.engine.deliver import Delivery
+    from brain_core.engine.runner import Plan, Runner
+    from brain_core.store.workers import WorkerIdentity
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
@@ -48,8 +49,12 @@ class Brain:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: LoadedSettings, plugins: PluginManager) -> AsyncIterator[Brain]:
+    async def open(
+        cls, settings: LoadedSettings, plugins: PluginManager, *, ready: bool = True
+    ) -> AsyncIterator[Brain]:
         """Connect (starting the embedded PostgreSQL where no database is configured) and bring the schema up to date.
+
+        `ready=False` leaves the schema as it is, for `migrate` alone.
 
         DatabaseError when there is no database to be had or its schema is newer than this brain-core.
         """
@@ -57,7 +62,8 @@ class Brain:
         try:
             db = await Database.open(url)
             try:
-                await migrate.ensure_schema(db)
+                if ready:
+                    await migrate.ensure_schema(db)
                 yield cls(settings, plugins, db, server)
             finally:
                 await db.close()
@@ -83,6 +89,8 @@ class Brain:
         refused. Ctrl-C and SIGTERM end the run as cancelled; a second signal ends the process at once, and the next
         command that writes ends the run.
         """
+        # Before the file is loaded, so that a slow plugin is not taken for a slow file.
+        self.plugins.ready()
         runner = self.new_runner()
         try:
             plan = await runner.load(file)
@@ -92,11 +100,16 @@ class Brain:
             await runner.close()
 
     async def _run(self, plan: Plan, inputs: dict[str, Json], runner: Runner, watch: Watch) -> Run:
+        from brain_core.engine.beats import Beats
+        from brain_core.engine.executor import Execution
+        from brain_core.engine.sweep import worker_identity
+        from brain_core.store.recorder import Recorder
+
         worker = worker_identity("run", self.settings.lease)
-        await self._tidy_up(worker.id, watch)
+        await self._tidy_up(worker, watch)
         beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
         recorder = Recorder(self.db, worker)
-        recorder.add_version(plan.digest, dict(plan.sources))
+        recorder.add_version(plan.digest, plan.sources, on_finished=plan.has_on_finished)
         execution = Execution(
             plan,
             inputs,
@@ -119,9 +132,11 @@ class Brain:
         await workers.stop(self.db, worker.id)
         return run
 
-    async def _tidy_up(self, worker: UUID, watch: Watch) -> None:
+    async def _tidy_up(self, worker: WorkerIdentity, watch: Watch) -> None:
         """End what dead workers left, and deliver what dead processes did not; every writing command begins so."""
-        await sweep(self.db, worker, self.plugins.receivers)
+        from brain_core.engine.sweep import sweep
+
+        await sweep(self.db, worker.id, self.plugins.receivers)
         for text in await self._delivery().deliver_left_behind(worker):
             watch(HookProblem(text))
 
@@ -130,6 +145,8 @@ class Brain:
         return None if found is None else Previous(str(found[0]), found[1])
 
     def _delivery(self) -> Delivery:
+        from brain_core.engine.deliver import Delivery
+
         return Delivery(self.db, self.plugins, new_runner=self.new_runner, time_limit=self.settings.hook_timeout)
 
     async def history(
@@ -157,7 +174,11 @@ class Brain:
 
     async def check(self) -> list[runs.Violation]:
         """Sweep, then return every row of the history that breaks a rule of G13; empty when all is well."""
-        await self._tidy_up(uuid4(), nobody)
+        from brain_core.engine.sweep import worker_identity
+
+        me = worker_identity("run", self.settings.lease)
+        await self._tidy_up(me, nobody)
+        await workers.stop(self.db, me.id)
         return await runs.check_history(self.db)
 
     async def status(self) -> dict[str, Json]:
@@ -188,6 +209,9 @@ class Brain:
 
 def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
     """Return a runner for one workflow file in a thread of this process; needs no database."""
+    from brain_core.engine.local_runner import LocalRunner
+    from brain_core.engine.thread_runner import ThreadRunner
+
     inner = LocalRunner(check=lambda step: plugins.refusal_of(type(step)), settings=plugins.settings_for_steps)
     return ThreadRunner(inner, import_timeout=settings.import_timeout)
 

@@ -13,6 +13,9 @@ StepStatus = Literal["running", "success", "failed", "interrupted", "skipped", "
 FINAL: frozenset[str] = frozenset({"success", "failed", "cancelled"})
 """The statuses of a run that never change again (G13); the database refuses it too."""
 
+WORKFLOW_RECEIVER = "workflow"
+"""The receiver of deliveries that stands for the workflow's own `on_finished`."""
+
 LEGAL: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "cancelled", "failed"}),
     "running": frozenset({"parked", "success", "failed", "cancelled", "queued"}),

@@ -4,8 +4,10 @@
 CREATE TABLE brain.workflow_versions (
     digest     text PRIMARY KEY,
     sources    json NOT NULL,
+    on_finished boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT statement_timestamp()
 );
+COMMENT ON COLUMN brain.workflow_versions.on_finished IS 'Whether the workflow is itself to be told of the end of its runs.';
 COMMENT ON TABLE brain.workflow_versions IS 'Source by hash, sibling modules included; every run points to the one it ran (G19).';
 
 CREATE TABLE brain.workers (

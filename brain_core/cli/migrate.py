@@ -22,7 +22,7 @@ def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print what was
     async def work(brain: Brain) -> list[str]:
         return await brain.migrate()
 
-    applied = with_brain(work)
+    applied = with_brain(work, ready=False)
     if as_json:
         output.print_json({"applied": applied})
         return

@@ -23,13 +23,13 @@ def load() -> tuple[LoadedSettings, PluginManager]:
     return settings, PluginManager.load(settings.settings)
 
 
-def with_brain(work: Callable[[Brain], Awaitable[T]]) -> T:
-    """Open the brain, do the work, close it, and return what the work returned."""
+def with_brain(work: Callable[[Brain], Awaitable[T]], *, ready: bool = True) -> T:
+    """Open the brain, do the work, close it, and return its answer; `ready=False` leaves the schema as it is."""
 
     async def whole() -> T:
         from brain_core.app import Brain
 
-        async with Brain.open(*load()) as brain:
+        async with Brain.open(*load(), ready=ready) as brain:
             return await work(brain)
 
     return asyncio.run(whole())

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from brain_core.engine.executor import WORKFLOW_RECEIVER
 from brain_core.engine.runner import Runner
 from brain_core.errors import BrainError, PluginError
-from brain_core.run import Run
+from brain_core.run import WORKFLOW_RECEIVER, Run
 from brain_core.store import deliveries, runs
 from brain_core.store.database import Database
+from brain_core.store.workers import WorkerIdentity
 
 
 class Receivers(Protocol):
@@ -56,7 +56,7 @@ class Delivery:
                 await deliveries.done(self._database, UUID(run.id), receiver)
         return problems
 
-    async def deliver_left_behind(self, worker: UUID) -> list[str]:
+    async def deliver_left_behind(self, worker: WorkerIdentity) -> list[str]:
         """Deliver what processes that are gone have left open; return the problems, one line each."""
         problems = []
         for run_id, receiver in await deliveries.open_for(self._database, worker):

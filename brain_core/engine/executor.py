@@ -29,12 +29,9 @@ from brain_core.engine.events import (
 from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
 from brain_core.errors import StepFailed
 from brain_core.placeholders import Json, Previous, Scope
-from brain_core.run import Run, RunStatus, StepRun, StepStatus
-from brain_core.store.codec import decode, encode
+from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
+from brain_core.store.codec import decode, encode, visible
 from brain_core.store.recorder import Recorder, RunEnd, RunStart, StepEnd
-
-WORKFLOW_RECEIVER = "workflow"
-"""The receiver of the delivery that calls the workflow's own `on_finished`."""
 
 
 class RunHooks(Protocol):
@@ -197,8 +194,8 @@ class Execution:
                 self._outputs[planned.name] = decode(output)
                 details.update(encoded.notes)
         # Errors and logs come from outside too; the codec makes them fit for text columns.
-        error = None if error is None else _storable(error)
-        log = _storable(reply.log)
+        error = None if error is None else visible(error)
+        log = visible(reply.log)
         now = time.monotonic()
         step = StepRun(
             position=position,
@@ -271,10 +268,3 @@ def _at(run: Run, seconds: float) -> datetime:
     if run.started_at is None:
         raise AssertionError("a run that runs has started")
     return run.started_at + timedelta(seconds=max(0.0, seconds))
-
-
-def _storable(text: str) -> str:
-    """Return text as a text column can hold it: NUL and lone surrogates are made visible."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return str(decode(encode(text, len(text) * 16 + 64).text))

@@ -113,12 +113,15 @@ class Recorder:
         self._patience = patience
         self._queue: list[_Entry] = []
         self._writer: asyncio.Task[None] | None = None
-        self._versions: dict[str, str] = {}
+        self._versions: dict[str, tuple[str, bool]] = {}
         self._identity = worker.row[1:]
 
-    def add_version(self, digest: str, sources: Mapping[str, str]) -> None:
-        """Keep the sources of a digest; they are sent with the first run that uses it."""
-        self._versions.setdefault(digest, json.dumps(dict(sources)))
+    def add_version(self, digest: str, sources: Mapping[str, str], *, on_finished: bool = False) -> None:
+        """Keep the sources of a digest; they are sent with the first run that uses it.
+
+        `on_finished` says that the workflow has one, so that whoever ends a run for a dead worker tells it too.
+        """
+        self._versions.setdefault(digest, (json.dumps(dict(sources)), on_finished))
 
     async def start_run(self, start: RunStart) -> datetime:
         """Record a run as running and return its start by the database's clock."""
@@ -230,9 +233,10 @@ class Recorder:
         else:
             end_columns = _NO_ENDS
         if starts:
-            sources = [self._versions[digest] for digest in digests]
+            sources = [self._versions[digest][0] for digest in digests]
+            hooked = [self._versions[digest][1] for digest in digests]
             rows = await self._db.fetch(
-                "record", self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns
+                "record", self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns, hooked
             )
         else:
             rows = await self._db.fetch("record_changes", self.worker.id, *end_columns)

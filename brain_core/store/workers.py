@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from brain_core.run import WORKFLOW_RECEIVER
+
 if TYPE_CHECKING:
     from brain_core.store.database import Database
 
@@ -65,6 +67,6 @@ async def take_over(db: Database, workers: Sequence[UUID], reason: str, receiver
     async with db.transaction() as session:
         # Two statements: the second one's snapshot has to see a run that was being started when the first one waited.
         await session.fetch("worker_give_up", ids, reason)
-        rows = await session.fetch("worker_end_runs", ids, reason, list(receivers))
+        rows = await session.fetch("worker_end_runs", ids, reason, list(receivers), WORKFLOW_RECEIVER)
         await session.fetch("worker_forget_sightings", ids)
     return [row["id"] for row in rows]

@@ -148,3 +148,25 @@ async def test_a_failed_delivery_can_be_tried_again_by_hand(flows: Flows, db: Da
     assert code == 0, err
     assert flows.told() == ["first success 1", "first success 1"]
     assert await rows(db) == [("first", "done", None)]
+
+
+DIES_IN_STEP = """
+import os, signal
+from brain_core.store.recorder import Recorder
+
+async def die(self, end):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Recorder.finish_run = die
+from brain_core.cli.main import main
+main()
+"""
+
+
+async def test_a_run_that_the_sweep_ends_is_told_to_its_workflow_too(flows: Flows, db: Database) -> None:
+    code, _, _ = await flows.brain("run", str(flows.write("first")), program=("-c", DIES_IN_STEP))
+    assert code == -signal.SIGKILL
+    code, _, err = await flows.brain("run", str(flows.write("second")))
+    assert code == 0, err
+    assert flows.told() == ["first failed 1", "second success 1"]
+    assert await rows(db) == [("first", "done", None), ("second", "done", None)]

@@ -44,7 +44,8 @@ DELETE FROM brain.worker_sightings WHERE worker_id = ANY ($1::uuid[]);
 
 -- name: worker_end_runs
 -- Second half of a take-over: ends the runs of these workers as failed under the next claim number (G11, G12), with the
--- interrupted attempt and the deliveries. A run that another sweeper has locked is left to it. $2 reason, $3 receivers.
+-- interrupted attempt and the deliveries. A run that another sweeper has locked is left to it. $2 reason,
+-- $3 receivers, $4 the receiver that stands for the workflow's own on_finished.
 WITH left_behind AS (
     SELECT id FROM brain.runs
     WHERE status = 'running' AND worker_id = ANY ($1::uuid[])
@@ -59,7 +60,7 @@ WITH left_behind AS (
                             (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id))
     FROM left_behind AS l
     WHERE r.id = l.id
-    RETURNING r.id, r.claim, r.position, r.planned_steps, r.started_at, r.ended_at
+    RETURNING r.id, r.claim, r.position, r.planned_steps, r.started_at, r.ended_at, r.digest
 ), interrupted AS (
     INSERT INTO brain.step_runs
         (run_id, position, attempt, claim, started_at, ended_at, name, type, status, error)
@@ -74,6 +75,8 @@ WITH left_behind AS (
 ), delivery AS (
     INSERT INTO brain.deliveries (run_id, receiver)
     SELECT e.id, r.receiver FROM ended AS e, unnest($3::text[]) AS r (receiver)
+    UNION ALL
+    SELECT e.id, $4 FROM ended AS e JOIN brain.workflow_versions AS v ON v.digest = e.digest AND v.on_finished
     ON CONFLICT (run_id, receiver) DO NOTHING
 )
 SELECT id FROM ended;
