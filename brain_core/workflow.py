@@ -36,7 +36,8 @@ class Step(BaseModel):
     `brain_step_types`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=False)
+    # The schema of a step type is built with its first step: most types that are installed are not used by a run.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     type_name: ClassVar[str] = ""
     """What the history calls steps of this type; the class's name when empty."""

@@ -18,8 +18,6 @@ from typing import Any
 
 from brain_core import Placeholder, Scope, StepFailed, TemplateMark, TextTemplate
 from brain_shell.contexts import HOLE, Refusal
-from brain_shell.grammar import read
-from brain_shell.refusals import Checker
 
 VARIABLE = "BRAIN_VALUE_"
 MAX_IN_ENVIRONMENT = 100_000
@@ -77,6 +75,10 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     text = "".join(HOLE if isinstance(piece, Placeholder) else piece for piece in pieces)
     if not shown:
         return Analysis(text, {})
+    # Late: reading shell text is only needed for a command with placeholders, and takes a third of this plugin's import.
+    from brain_shell.grammar import read
+    from brain_shell.refusals import Checker
+
     if text.count(HOLE) != len(shown):
         raise Refusal(1, "a NUL character stands in it", "remove it")
     if VARIABLE in text:

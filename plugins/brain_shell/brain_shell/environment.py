@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
+
+DANGEROUS = re.compile(
+    r"PATH|IFS|ENV|BASH_\w+|BASHOPTS|SHELLOPTS|SHELL|PS[0-4]|PROMPT_COMMAND|CDPATH|MAILPATH|LD_\w+|DYLD_\w+|GCONV_PATH"
+    r"|PYTHON\w+|PERL5\w*|PERLLIB|RUBYOPT|RUBYLIB|NODE_OPTIONS|NODE_PATH|GIT_\w+|EDITOR|VISUAL|\w*PAGER|BROWSER"
+    r"|LESSOPEN|LESSCLOSE|SSH_ASKPASS|SUDO_ASKPASS|MAKEFLAGS|\w*JAVA_\w*OPTIONS|CLASSPATH|RSYNC_RSH|TAR_OPTIONS"
+    r"|RANDOM|SRANDOM|SECONDS|OPTIND|LINENO|HISTCMD|EPOCH\w+|GROUPS|DIRSTACK|UID|EUID|PPID|AWKPATH|AWKLIBPATH|BRAIN_\w+"
+    r"|THE_BRAIN_\w+"
+)
+"""Variables that make a program run something, or that bash evaluates when they are assigned."""
 
 ALLOWED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM")
 PRIVATE = "THE_BRAIN_"

@@ -10,17 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
+from brain_shell.environment import DANGEROUS
 from brain_shell.grammar import ASSIGNMENT
 from brain_shell.programs import check_program
-
-DANGEROUS = re.compile(
-    r"PATH|IFS|ENV|BASH_\w+|BASHOPTS|SHELLOPTS|SHELL|PS[0-4]|PROMPT_COMMAND|CDPATH|MAILPATH|LD_\w+|DYLD_\w+|GCONV_PATH"
-    r"|PYTHON\w+|PERL5\w*|PERLLIB|RUBYOPT|RUBYLIB|NODE_OPTIONS|NODE_PATH|GIT_\w+|EDITOR|VISUAL|\w*PAGER|BROWSER"
-    r"|LESSOPEN|LESSCLOSE|SSH_ASKPASS|SUDO_ASKPASS|MAKEFLAGS|\w*JAVA_\w*OPTIONS|CLASSPATH|RSYNC_RSH|TAR_OPTIONS"
-    r"|RANDOM|SRANDOM|SECONDS|OPTIND|LINENO|HISTCMD|EPOCH\w+|GROUPS|DIRSTACK|UID|EUID|PPID|AWKPATH|AWKLIBPATH|BRAIN_\w+"
-    r"|THE_BRAIN_\w+"
-)
-"""Variables that make a program run something, or that bash evaluates when they are assigned."""
 
 _SET_BY_SHELL = frozenset(
     {"_", "REPLY", "OPTARG", "MAPFILE", "BASH_COMMAND", "BASH_ARGV", "BASH_EXECUTION_STRING", "COPROC"}

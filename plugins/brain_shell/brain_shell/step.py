@@ -23,7 +23,6 @@ from brain_shell.binding import (
     split,
     to_bytes,
 )
-from brain_shell.refusals import DANGEROUS
 from brain_shell.settings import ShellSettings
 
 _SHELLS = frozenset({"sh", "dash", "bash", "ash", "busybox"})
@@ -79,7 +78,7 @@ class ShellStep(Step):
     def _check(self) -> None:
         tainted = frozenset(name for name, text in self.env.items() if any(EnvironmentMark().find({name: text})))
         for name in sorted(tainted):
-            if DANGEROUS.fullmatch(name):
+            if environment.DANGEROUS.fullmatch(name):
                 raise ValueError(
                     f"env: a placeholder stands in {name}, which decides what programs run; choose another name "
                     "(unsafe=True allows it)"
