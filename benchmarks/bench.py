@@ -12,9 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-from brain_core.embedded import EmbeddedServer
 
 from brain_core import Step, StepContext, Workflow
+from brain_core.embedded import EmbeddedServer
 from brain_core.engine.executor import Execution
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import Plan
@@ -92,7 +92,10 @@ create table raw_steps (run_id uuid references raw_runs, position int, name text
   started_at timestamptz, ended_at timestamptz default clock_timestamp(), primary key (run_id, position));
 """
 RAW_START = "insert into raw_runs (id, workflow, status, inputs, planned) values ($1, $2, 'running', $3, $4)"
-RAW_STEP = "insert into raw_steps (run_id, position, name, status, output, started_at) values ($1, $2, $3, 'success', $4, clock_timestamp())"
+RAW_STEP = """
+insert into raw_steps (run_id, position, name, status, output, started_at)
+values ($1, $2, $3, 'success', $4, clock_timestamp())
+"""
 RAW_END = "update raw_runs set status = 'success', ended_at = clock_timestamp() where id = $1"
 
 

@@ -1,4 +1,4 @@
-"""`brain run` and `brain --help` as whole processes, against a bare process that imports the libraries and commits once."""
+"""`brain run` and `brain --help` as whole processes, against a bare one that imports the libraries and commits once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A process is killed before and after each commit of a run: what do the rows say, and what does the next sweep make of it?
+"""A process is killed before and after each commit of a run: what do the rows say, and what does the next sweep do?
 
-The child runs a real workflow with the real Recorder and kills itself (SIGKILL) at the given boundary: `before` has sent
-nothing of the commit, `after` has had the server's answer.
+The child runs a real workflow with the real Recorder and kills itself (SIGKILL) at the given boundary: `before` has
+sent nothing of the commit, `after` has had the server's answer.
 """
 
 from __future__ import annotations
@@ -123,22 +123,20 @@ async def test_a_kill_at_each_boundary_of_each_commit(
 
 async def test_a_living_worker_is_left_alone(database_url: str, db: Database, tmp_path: Path) -> None:
     held = CHILD.replace('die("after", number)', 'number == 2 and (print("held", flush=True), input())')
-    with subprocess.Popen(
-        [sys.executable, "-c", held, database_url, "never", "0", str(tmp_path / "journal")],
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", held, database_url, "never", "0", str(tmp_path / "journal")),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        assert await asyncio.to_thread(child.stdout.readline) == "held\n"
-        assert await sweep(db, uuid4(), []) == []
-        run = await the_run(db)
-        assert run is not None
-        assert run.status == "running"
-        child.stdin.write("\n")
-        child.stdin.flush()
-        assert await asyncio.to_thread(child.wait, 60) == 0
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"held\n"
+    assert await sweep(db, uuid4(), []) == []
+    run = await the_run(db)
+    assert run is not None
+    assert run.status == "running"
+    await child.communicate(b"\n")
+    assert child.returncode == 0
     run = await the_run(db)
     assert run is not None
     assert run.status == "success"

@@ -103,10 +103,16 @@ def test_only_config_reads_the_environment():
     assert readers <= READ_THE_ENVIRONMENT
 
 
+# One statement each, for psql: the database has to be made before the store can connect to it, and the keeper, which is
+# started by its path without our package, asks who else is connected.
+SQL_BELOW_THE_STORE = {"brain_core/embedded/cluster.py", "brain_core/embedded/keeper.py"}
+
+
 def test_sql_lives_in_sql_files():
     found = [
         f"{_named(file)}:{node.lineno}"
         for file in _python(tests=False)
+        if _named(file) not in SQL_BELOW_THE_STORE
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]

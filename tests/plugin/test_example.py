@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,8 +28,9 @@ def installed(site: Any) -> Any:
     """The example, built from a copy of its source (a build leaves things behind) into the child's path."""
     source = site.work.parent / "source"
     shutil.copytree(EXAMPLE, source)
+    # `uv run` names itself in UV; its environments have no pip.
     beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
+    uv = os.environ.get("UV") or (str(beside) if beside.exists() else shutil.which("uv"))
     command = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     # With the builder at hand nothing is asked of an index.
     offline = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []

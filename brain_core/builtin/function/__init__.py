@@ -8,10 +8,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from brain_core.context import StepContext
-from brain_core.plugin.spec import hookimpl
-from brain_core.templates import JsonTemplate
-from brain_core.workflow import Step
+from brain_core import JsonTemplate, Step, StepContext, hookimpl
 
 
 class FunctionStep(Step):
