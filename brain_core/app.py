@@ -130,7 +130,8 @@ class Brain:
             beats.stop()
             await recorder.drain()
         await workers.stop(self.db, worker.id)
-        return run
+        # As it was stored: the times are the database's.
+        return await runs.get(self.db, run.id)
 
     async def _tidy_up(self, worker: WorkerIdentity, watch: Watch) -> None:
         """End what dead workers left, and deliver what dead processes did not; every writing command begins so."""

@@ -156,7 +156,8 @@ def _where(name: str) -> str:
 def describe_validation(error: ValidationError, model: type[BaseModel] | None, given: Mapping[str, Any]) -> str:
     """Return one line for the first problem of a pydantic error, and how many more there are."""
     problems = error.errors(include_url=False)
-    first = problems[0]
+    # A field that is missing is often one whose name is misspelt: the wrong name tells more.
+    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     name = given.get("name")
     who = error.title + (f" '{one_line(name, 100)}'" if isinstance(name, str) and first["loc"] != ("name",) else "")

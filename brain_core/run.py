@@ -104,6 +104,13 @@ class Run:
 
     @property
     def never_ran(self) -> tuple[PlannedStep, ...]:
-        """The planned steps of which no attempt is recorded."""
-        ran = {step.position for step in self.steps}
+        """The planned steps of which no attempt is recorded, but for the one that runs now."""
+        ran = {step.position for step in self.steps} | ({self.position} if self.status == "running" else set())
         return tuple(step for at, step in enumerate(self.planned) if at not in ran)
+
+    @property
+    def running_step(self) -> PlannedStep | None:
+        """The step that runs now; None when the run is not running."""
+        if self.status != "running" or self.position >= len(self.planned):
+            return None
+        return self.planned[self.position]

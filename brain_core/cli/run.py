@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,7 +61,9 @@ def _run(file: str, given: dict[str, str], verbose: bool) -> Run:
     async def work(brain: Brain) -> Run:
         return await brain.run_file(file, given, watch=Progress(verbose=verbose))
 
-    return with_brain(work)
+    # What workflow code prints is talk; standard output is for data alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        return with_brain(work)
 
 
 def _summary(run: Run) -> None:
@@ -76,7 +80,8 @@ def _show_plan(file: str, given: dict[str, str], as_json: bool) -> None:
     from brain_core.cli.session import load
 
     settings, plugins = load()
-    plan, inputs = asyncio.run(load_plan(settings.settings, plugins, file, given))
+    with contextlib.redirect_stdout(sys.stderr):
+        plan, inputs = asyncio.run(load_plan(settings.settings, plugins, file, given))
     if as_json:
         output.print_json(plan_shape(plan, inputs))
         return

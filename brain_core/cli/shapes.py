@@ -28,6 +28,7 @@ def run_shape(run: Run, *, steps: bool) -> dict[str, Any]:
     if steps:
         shape["planned"] = [{"name": step.name, "type": step.type} for step in run.planned]
         shape["steps"] = [step_shape(step) for step in run.steps]
+        shape["running_step"] = None if run.running_step is None else run.running_step.name
         shape["never_ran"] = [step.name for step in run.never_ran]
     return shape
 

@@ -84,9 +84,12 @@ def _print(run: Run) -> None:
         _block("error", run.error, "", run, whole=None)
     for step in run.steps:
         _print_step(run, step)
+    if run.running_step is not None:
+        output.emit()
+        output.emit(f"[{run.position + 1}/{len(run.planned)}] {output.one_line(run.running_step.name)}: running")
     if run.never_ran:
         output.emit()
-        output.emit(f"never ran: {', '.join(step.name for step in run.never_ran)}")
+        output.emit(f"{'never ran' if run.final else 'not yet'}: {', '.join(step.name for step in run.never_ran)}")
 
 
 def _took(run: Run) -> str:

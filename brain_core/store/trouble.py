@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -62,7 +63,8 @@ def refusal(url: str, error: BaseException) -> str:
 
 
 def _system_text(error: OSError) -> str:
-    if error.errno is not None:
+    # The numbers of a failed name look-up are not errno's.
+    if error.errno is not None and not isinstance(error, socket.gaierror):
         import os
 
         return os.strerror(error.errno)

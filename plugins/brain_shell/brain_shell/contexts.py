@@ -15,7 +15,9 @@ class Refusal(ValueError):
     """A command that cannot be shown to be safe with its placeholders: what, in which line, and the way to write it."""
 
     def __init__(self, line: int, what: str, how: str = WAYS) -> None:
-        super().__init__(f"line {line} of the command: {what}; {how} (unsafe=True would insert it as plain text)")
+        super().__init__(
+            f"line {line} of the command: {what}; {how} (unsafe=True would insert it as plain text; for the braces themselves write {{{{name}}}})"
+        )
         self.line = line
 
 

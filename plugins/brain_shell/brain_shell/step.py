@@ -33,6 +33,9 @@ MAX_VARIABLE = 131_000
 _SHOWN_LINES = 3
 _SHOWN_CHARS = 500
 
+MAX_FAILED_OUTPUT = 65_536
+"""How many characters of a failed command's standard output are kept: its end."""
+
 
 class ShellStep(Step):
     """Runs a command in a shell; its standard output, without one trailing newline, is the step's output.
@@ -121,9 +124,12 @@ class ShellStep(Step):
         kept = _whole(outcome)
         if outcome.total > len(kept):
             ctx.details["output_cut_bytes"] = outcome.total - len(kept)
-        if outcome.code not in self.success_codes:
-            raise StepFailed(_failure(outcome.code, "".join(last)))
         text = process.visible(kept.decode("utf-8", "backslashreplace"))
+        if outcome.code not in self.success_codes:
+            # Many programs say on standard output what is wrong; a failed step has no output, so it is kept beside it.
+            if text:
+                ctx.details["stdout"] = text[-MAX_FAILED_OUTPUT:]
+            raise StepFailed(_failure(outcome.code, "".join(last) or text[-MAX_FAILED_OUTPUT:]))
         return text if outcome.total > len(kept) else text.removesuffix("\n")
 
     def _environment(self, ctx: StepContext) -> dict[bytes, bytes]:
