@@ -100,46 +100,50 @@ class Brain:
             await runner.close()
 
     async def _run(self, plan: Plan, inputs: dict[str, Json], runner: Runner, watch: Watch) -> Run:
-        from brain_core.engine.beats import Beats
         from brain_core.engine.executor import Execution
-        from brain_core.engine.sweep import worker_identity
         from brain_core.store.recorder import Recorder
 
-        worker = worker_identity("run", self.settings.lease)
-        await self._tidy_up(worker, watch)
-        beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
-        recorder = Recorder(self.db, worker)
-        recorder.add_version(plan.digest, plan.sources, on_finished=plan.has_on_finished)
-        execution = Execution(
-            plan,
-            inputs,
-            runner=runner,
-            recorder=recorder,
-            hooks=self.plugins,
-            watch=watch,
-            max_output=self.settings.max_output,
-            previous=await self._previous(plan),
-        )
-        beats.start()
-        try:
-            with _ended_by_signals(execution.cancel):
-                run = await execution.run()
-            for text in await self._delivery().deliver(run, execution.receivers, runner):
+        async with self._working() as worker:
+            recorder = Recorder(self.db, worker)
+            recorder.add_version(plan.digest, plan.sources, on_finished=plan.has_on_finished)
+            execution = Execution(
+                plan,
+                inputs,
+                runner=runner,
+                recorder=recorder,
+                hooks=self.plugins,
+                watch=watch,
+                max_output=self.settings.max_output,
+                previous=await self._previous(plan),
+            )
+            try:
+                with _ended_by_signals(execution.cancel):
+                    run = await execution.run()
+            finally:
+                await recorder.drain()
+            problems = await self._delivery().deliver(run, execution.receivers, runner)
+            # Last, because it may load other workflow files, and one folder at a time is the place for imports.
+            problems += await self._delivery().deliver_left_behind(worker)
+            for text in problems:
                 watch(HookProblem(text))
-        finally:
-            beats.stop()
-            await recorder.drain()
-        await workers.stop(self.db, worker.id)
         # As it was stored: the times are the database's.
         return await runs.get(self.db, run.id)
 
-    async def _tidy_up(self, worker: WorkerIdentity, watch: Watch) -> None:
-        """End what dead workers left, and deliver what dead processes did not; every writing command begins so."""
-        from brain_core.engine.sweep import sweep
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[WorkerIdentity]:
+        """Be a worker that beats; first end what dead workers left, as every writing command does."""
+        from brain_core.engine.beats import Beats
+        from brain_core.engine.sweep import sweep, worker_identity
 
-        await sweep(self.db, worker.id, self.plugins.receivers)
-        for text in await self._delivery().deliver_left_behind(worker):
-            watch(HookProblem(text))
+        worker = worker_identity("run", self.settings.lease)
+        beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
+        beats.start()
+        try:
+            await sweep(self.db, worker.id, self.plugins.receivers)
+            yield worker
+        finally:
+            beats.stop()
+        await workers.stop(self.db, worker.id)
 
     async def _previous(self, plan: Plan) -> Previous | None:
         found = await runs.previous(self.db, plan.workflow) if plan.reads_previous else None
@@ -175,11 +179,8 @@ class Brain:
 
     async def check(self) -> list[runs.Violation]:
         """Sweep, then return every row of the history that breaks a rule of G13; empty when all is well."""
-        from brain_core.engine.sweep import worker_identity
-
-        me = worker_identity("run", self.settings.lease)
-        await self._tidy_up(me, nobody)
-        await workers.stop(self.db, me.id)
+        async with self._working() as worker:
+            await self._delivery().deliver_left_behind(worker)
         return await runs.check_history(self.db)
 
     async def status(self) -> dict[str, Json]:
@@ -202,10 +203,11 @@ class Brain:
         return await deliveries.list_deliveries(self.db)
 
     async def retry_deliveries(self, id_prefix: str) -> list[str]:
-        """Deliver the failed and open deliveries of a run again; return the problems, one line each."""
-        run = await runs.find(self.db, id_prefix)
-        receivers = await deliveries.reopen(self.db, UUID(run.id))
-        return await self._delivery().deliver(run, receivers)
+        """Deliver the failed deliveries of a run again; return the problems, one line each."""
+        async with self._working():
+            run = await runs.find(self.db, id_prefix)
+            receivers = await deliveries.reopen(self.db, UUID(run.id))
+            return await self._delivery().deliver(run, receivers)
 
 
 def new_runner(settings: Settings, plugins: PluginManager) -> Runner:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +44,9 @@ async def _check_all(files: list[str]) -> list[dict[str, Any]]:
         shape: dict[str, Any] = {"file": file, "ok": True, "workflow": None, "steps": [], "inputs": {}}
         shape.update(error=None, line=None)
         try:
-            plan, _ = await load_plan(settings.settings, plugins, file)
+            # What a file prints at import is talk; standard output is for data alone.
+            with contextlib.redirect_stdout(sys.stderr):
+                plan, _ = await load_plan(settings.settings, plugins, file)
             shape.update(workflow=plan.workflow, steps=[step.name for step in plan.steps])
             shape.update(inputs={name: dict(spec) for name, spec in plan.inputs.items()})
         except WorkflowFileError as error:

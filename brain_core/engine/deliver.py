@@ -13,10 +13,14 @@ from uuid import UUID
 
 from brain_core.engine.runner import Runner
 from brain_core.errors import BrainError, PluginError
+from brain_core.plugin.quarantine import what_raised
 from brain_core.run import WORKFLOW_RECEIVER, Run
 from brain_core.store import deliveries, runs
+from brain_core.store.codec import visible
 from brain_core.store.database import Database
 from brain_core.store.workers import WorkerIdentity
+
+MAX_ERROR_CHARS = 2_000
 
 
 class Receivers(Protocol):
@@ -50,8 +54,9 @@ class Delivery:
                 else:
                     raise PluginError(f"no active plugin '{receiver}' listens to brain_run_finished here")
             except BrainError as error:
-                problems.append(f"delivery of run {run.short_id} to {receiver}: {error}")
-                await deliveries.failed(self._database, UUID(run.id), receiver, str(error))
+                text = visible(str(error))[:MAX_ERROR_CHARS]
+                problems.append(f"delivery of run {run.short_id} to {receiver}: {text}")
+                await deliveries.failed(self._database, UUID(run.id), receiver, text)
             else:
                 await deliveries.done(self._database, UUID(run.id), receiver)
         return problems
@@ -76,10 +81,14 @@ class Delivery:
             await asyncio.wait_for(runner.call_on_finished(run), self._time_limit)
         except TimeoutError:
             raise PluginError(f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)") from None
-        except BrainError:
+        except (BrainError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise PluginError(f"on_finished raised {type(error).__name__}: {error}") from error
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise PluginError("on_finished raised CancelledError") from None
+        except BaseException as error:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
+            raise PluginError(f"on_finished raised {what_raised(error)}") from None
         finally:
             if own:
                 await runner.close()

@@ -156,6 +156,8 @@ class Execution:
             reply = await self._runner.run_step(request, lambda text: self._watch(Live(name, text)))
         except asyncio.CancelledError:
             if self._cancel_reason is None:
+                if (task := asyncio.current_task()) is not None and not task.cancelling():
+                    return StepReply("failed", error="CancelledError: the step cancelled itself"), "failed"
                 raise
             if self._in_step is not None:
                 self._in_step.uncancel()
@@ -189,6 +191,9 @@ class Execution:
                 encoded = encode(reply.output, self._max_output)
             except StepFailed as problem:
                 status, error = "failed", str(problem)
+            except Exception as problem:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
+                # An output whose own methods raise while it is read.
+                status, error = "failed", f"the output cannot be recorded: {type(problem).__name__} while it was read"
             else:
                 output = encoded.text
                 self._outputs[planned.name] = decode(output)
@@ -222,11 +227,20 @@ class Execution:
             output=output,
             error=error,
             log=log,
-            details=encode(details, self._max_output).text if details else "{}",
+            details=self._encoded_details(details),
             age_started=now - took[0],
             age_ended=now - took[1],
         )
         return step, write
+
+    def _encoded_details(self, details: dict[str, Any]) -> str:
+        if not details:
+            return "{}"
+        try:
+            return encode(details, self._max_output).text
+        except StepFailed as problem:
+            # Too large: what the step did is recorded all the same.
+            return encode({"details_lost": str(problem)}, self._max_output).text
 
     async def _end(self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None) -> Run:
         await self._recorder.finish_run(

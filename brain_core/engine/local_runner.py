@@ -100,8 +100,6 @@ class LocalRunner:
             return _failed(ctx, "CancelledError: the step cancelled itself")
         except TimeoutError as error:
             return _failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - whatever a step raises, sys.exit included, is its failure
             return _failed(ctx, _describe(error, ctx))
         return StepReply("success", output, None, ctx.logged, _details(ctx))
@@ -111,12 +109,17 @@ class LocalRunner:
         if hook is None:
             return
         try:
+            # In a thread, a hook that raises KeyboardInterrupt or SystemExit does not end the loop.
             answer = hook(run) if inspect.iscoroutinefunction(hook) else await in_thread(lambda: hook(run))
             if inspect.isawaitable(answer):
                 await answer
-        except SystemExit as error:
-            # It would end the loop that this runs in.
-            raise PluginError(f"on_finished raised SystemExit: {error}") from error
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise PluginError("on_finished raised CancelledError") from None
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Either would end the loop that this runs in.
+            raise PluginError(f"on_finished raised {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         self._loaded = None
@@ -124,6 +127,10 @@ class LocalRunner:
 
 class StepTimeLimit(TimeoutError):
     """The step's own time limit was reached (a TimeoutError that a step raises is something else)."""
+
+
+class EndedByItself(StepFailed):
+    """A step raised what ends a program (`sys.exit`, KeyboardInterrupt); it has failed, and the program goes on."""
 
 
 async def _run(step: Step, ctx: StepContext) -> Any:
@@ -145,11 +152,15 @@ async def _run(step: Step, ctx: StepContext) -> Any:
 
 
 async def _call(step: Step, ctx: StepContext) -> Any:
-    if _is_async(type(step)) or getattr(step, "is_async", False):
-        answer = step.run(ctx)
-    else:
-        answer = await in_thread(lambda: step.run(ctx))
-    return await answer if inspect.isawaitable(answer) else answer
+    try:
+        if _is_async(type(step)) or getattr(step, "is_async", False):
+            answer = step.run(ctx)
+        else:
+            answer = await in_thread(lambda: step.run(ctx))
+        return await answer if inspect.isawaitable(answer) else answer
+    except (KeyboardInterrupt, SystemExit) as error:
+        # A task that ends with one of these takes its event loop with it.
+        raise EndedByItself(_named(error)) from error
 
 
 @lru_cache(maxsize=256)
@@ -179,9 +190,9 @@ async def in_thread(call: Callable[[], Any]) -> Any:
         failure: BaseException | None = None
         try:
             value = context.run(call)
-        except StopIteration as error:
-            # A future cannot hold a StopIteration.
-            failure = RuntimeError(f"StopIteration: {error}")
+        except (StopIteration, GeneratorExit) as error:
+            # A future cannot hold the first, and the second would look like the end of the coroutine that waits.
+            failure = RuntimeError(f"{type(error).__name__}: {error}")
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting task
             failure = error
         # The loop may be closed by now: then nobody waits any more.
@@ -203,16 +214,35 @@ def _details(ctx: StepContext) -> dict[str, Any]:
     """Return the step's details as far as JSON can hold them; a step's work is not lost over a bad detail."""
     if not ctx.details:
         return {}
-    kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
+    try:
+        kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
+    except Exception as error:  # noqa: BLE001 - a stranger's objects
+        return {"details_lost": _text_of(error)}
     return kept
 
 
+def _named(error: BaseException) -> str:
+    message = _text_of(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    """Return an exception's text; one that cannot say it is named by its type."""
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001 - a stranger's __str__
+        return f"(the text of this {type(error).__name__} cannot be read)"
+
+
 def _describe(error: BaseException, ctx: StepContext) -> str:
-    message = str(error)
+    message = _text_of(error)
     if not isinstance(error, BrainError):
-        frames = "".join(traceback.format_exception(error)[-20:])
+        try:
+            frames = "".join(traceback.format_exception(error)[-20:])
+        except Exception:  # noqa: BLE001 - a stranger's __str__
+            frames = ""
         ctx.log(("\n" if ctx.logged and not ctx.logged.endswith("\n") else "") + frames)
-        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        message = _named(error)
     elif not isinstance(error, StepFailed) and not message:
         message = type(error).__name__
     return message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …"

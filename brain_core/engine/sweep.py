@@ -22,9 +22,10 @@ from brain_core.store.workers import WorkerIdentity
 async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[UUID]:
     """End the runs of dead workers and return their ids; `receivers` get a delivery for each."""
     others = [worker for worker in await workers.candidates(database) if worker.id != me]
-    if not others:
-        return []
-    gone: dict[UUID, str] = {}
+    gone = dict.fromkeys(
+        await workers.left_behind(database),
+        "its worker was given up earlier, and the take-over did not come to its end",
+    )
     unseen = []
     for worker in others:
         process = ProcessIdentity(worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started)

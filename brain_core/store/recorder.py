@@ -209,10 +209,16 @@ class Recorder:
                     await self._write(batch[:half])
                     batch = batch[half:]
                     continue
-            except BaseException:
+            except asyncio.CancelledError:
                 for entry in batch:
                     entry.done.cancel()
                 raise
+            except Exception as error:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
+                # A bug, but the callers must not take it for their own cancellation.
+                for entry in batch:
+                    if not entry.done.done():
+                        entry.done.set_exception(error)
+                return
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

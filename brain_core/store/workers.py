@@ -53,6 +53,11 @@ async def candidates(db: Database) -> list[WorkerIdentity]:
     return [WorkerIdentity(*row) for row in await db.fetch("worker_candidates")]
 
 
+async def left_behind(db: Database) -> list[UUID]:
+    """Return the stopped workers that still have a running run: a take-over was broken off."""
+    return [row["id"] for row in await db.fetch("worker_left_behind")]
+
+
 async def observe(db: Database, boot_id: str, boot_seconds: float) -> list[UUID]:
     """Note what this boot sees of each beat; return whose beat has stood still for its whole lease on this clock."""
     return [row["id"] for row in await db.fetch("worker_observe", boot_id, boot_seconds)]

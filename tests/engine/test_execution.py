@@ -177,3 +177,39 @@ async def test_a_worker_that_lost_its_run_can_write_nothing_about_it(database_ur
     kept = await runs.find(db, run.id)
     assert kept.status == "failed"
     assert [(step.name, step.status) for step in kept.steps] == [("one", "interrupted")]
+
+
+class EvilDict(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("not today")
+
+
+async def test_an_output_whose_own_methods_raise_fails_its_step(database_url: str, db: Database) -> None:
+    steps = [Calls(name="one", call=lambda ctx: EvilDict(a=1))]
+    run = await stored(db, await run_workflow(Workflow(name="w", steps=steps), database_url))
+    assert run.status == "failed"
+    assert run.steps[0].status == "failed"
+
+
+async def test_details_over_the_limit_do_not_lose_the_work(database_url: str, db: Database) -> None:
+    def call(ctx: StepContext) -> str:
+        ctx.details["many"] = ["x" * 1_000_000] * 20
+        return "done"
+
+    run = await stored(db, await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=call)]), database_url))
+    assert (run.status, run.steps[0].output) == ("success", "done")
+
+
+async def test_a_take_over_waits_for_a_write_that_is_on_its_way(database_url: str, db: Database) -> None:
+    async def lose(ctx: StepContext) -> None:
+        candidates = await workers.candidates(db)
+        async with db.transaction() as holder:
+            # What a dead client's server process does while it still commits: it holds the run's row.
+            await holder.script(f"SELECT FROM brain.runs WHERE id = '{ctx.run_id}' FOR UPDATE")
+            taking = asyncio.ensure_future(workers.take_over(db, [each.id for each in candidates], "given up", []))
+            await asyncio.wait({taking}, timeout=0.2)
+            assert not taking.done()
+        assert [str(run_id) for run_id in await taking] == [ctx.run_id]
+
+    with pytest.raises(ClaimLost):
+        await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=lose)]), database_url)

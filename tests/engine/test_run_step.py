@@ -184,3 +184,33 @@ async def test_the_idempotency_key_is_the_same_for_each_attempt_of_a_step() -> N
     again = await run_step(Calls(name="a", call=call))
     other = await run_step(Calls(name="b", call=call))
     assert first.output == again.output != other.output
+
+
+class Evil(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, Evil, BaseException])
+@pytest.mark.parametrize("limit", [None, 30])
+@pytest.mark.parametrize("kind", [Calls, Awaits])
+async def test_nothing_that_a_step_raises_gets_out_of_it(kind: Any, limit: float | None, error: Any) -> None:
+    def plain(ctx: StepContext) -> None:
+        raise error
+
+    async def awaited(ctx: StepContext) -> None:
+        raise error
+
+    reply = await run_step(kind(name="a", call=plain if kind is Calls else awaited, timeout=limit))
+    assert reply.status == "failed"
+    assert error.__name__ in (reply.error or "")
+
+
+async def test_a_circle_in_the_details_does_not_lose_the_work() -> None:
+    def call(ctx: StepContext) -> str:
+        ctx.details["me"] = ctx.details
+        return "done"
+
+    reply = await run_step(Calls(name="a", call=call))
+    assert reply.output == "done"
+    assert "details_lost" in reply.details

@@ -105,7 +105,7 @@ BAD = {
     ),
     "several": (
         HEAD + "Say(name='a', txt='x', times='y', timeout=-1)",
-        "w.py:7: Say 'a', timeout: Input should be greater than 0, not -1 (and 2 more)",
+        "w.py:7: Say 'a' has no field 'txt'; did you mean 'text'? (and 2 more)",
     ),
     "no-name": (HEAD + "Say(text='x')", "w.py:7: Say needs the field 'name'"),
     "positional": (HEAD + "Say('a')", "w.py:7: TypeError: Say takes its fields by name: Say(name=…)"),

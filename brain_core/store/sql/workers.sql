@@ -16,6 +16,11 @@ FROM brain.workers
 WHERE stopped_at IS NULL
 ORDER BY started_at;
 
+-- name: worker_left_behind
+-- Stopped workers that still have a running run: a take-over that did not come to its end.
+SELECT DISTINCT w.id FROM brain.runs AS r JOIN brain.workers AS w ON w.id = r.worker_id
+WHERE r.status = 'running' AND w.stopped_at IS NOT NULL;
+
 -- name: worker_observe
 -- Notes what this boot sees of each beat, and returns whose beat has stood still for the whole lease on this boot's clock (G5).
 -- $1 is the boot, $2 its clock in seconds. A beat that moved, or a clock that went back, starts the lease anew.
@@ -44,12 +49,14 @@ DELETE FROM brain.worker_sightings WHERE worker_id = ANY ($1::uuid[]);
 
 -- name: worker_end_runs
 -- Second half of a take-over: ends the runs of these workers as failed under the next claim number (G11, G12), with the
--- interrupted attempt and the deliveries. A run that another sweeper has locked is left to it. $2 reason,
+-- interrupted attempt and the deliveries. $2 reason,
 -- $3 receivers, $4 the receiver that stands for the workflow's own on_finished.
 WITH left_behind AS (
     SELECT id FROM brain.runs
     WHERE status = 'running' AND worker_id = ANY ($1::uuid[])
-    FOR UPDATE SKIP LOCKED
+    -- Waits for a write that is on its way: skipped, the run would stay `running` for ever (G13).
+    ORDER BY id
+    FOR UPDATE
 ), ended AS (
     UPDATE brain.runs AS r
     SET status = 'failed',

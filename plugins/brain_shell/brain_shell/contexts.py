@@ -16,7 +16,8 @@ class Refusal(ValueError):
 
     def __init__(self, line: int, what: str, how: str = WAYS) -> None:
         super().__init__(
-            f"line {line} of the command: {what}; {how} (unsafe=True would insert it as plain text; for the braces themselves write {{{{name}}}})"
+            f"line {line} of the command: {what}; {how} "
+            "(unsafe=True would insert it as plain text; for the braces themselves write {{name}})"
         )
         self.line = line
 
