@@ -85,7 +85,8 @@ def check_shell(checker: Checker, name: str, rest: Sequence[Word], stdin: bool, 
         if not text.startswith("--"):
             has_code |= "c" in text[1:]
             from_stdin |= "s" in text[1:]
-    dirty = stdin or any(checker.tainted(word) for word in rest)
+    # A value may come by a variable too: the code inside is another shell's, with this one's environment.
+    dirty = stdin or bool(checker.names) or any(checker.tainted(word) for word in rest)
     if at < len(rest) and not (from_stdin and not has_code):
         word = rest[at]
         if checker.tainted(word):

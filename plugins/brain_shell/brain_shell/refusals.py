@@ -28,6 +28,7 @@ class Checker:
         self.names = set(tainted)
         self.positional = positional
         self._assigned: list[tuple[str, list[Word] | None]] = []
+        self._functions: set[str] = set()
 
     def check(self, script: Script, *, stdin: bool) -> None:
         """Refuse what is unsafe; `stdin` says that a value may arrive on standard input."""
@@ -42,7 +43,22 @@ class Checker:
 
     def tainted(self, word: Word) -> bool:
         """Whether a value may stand in this word."""
-        return bool(word.holes) or any(self._named(name) for name in word.variables)
+        return (
+            bool(word.holes)
+            or any(self._named(name) for name in word.variables)
+            or any(self._calls(script) for script in word.scripts)
+        )
+
+    def _calls(self, script: Script) -> bool:
+        """Whether a function of the command is called in it: what a function prints may be a value."""
+        return any(
+            node.words[0].static in self._functions if isinstance(node, Simple) and node.words else self._inside(node)
+            for pipeline in script
+            for node in pipeline
+        )
+
+    def _inside(self, node: Node) -> bool:
+        return isinstance(node, Group) and any(self._calls(body) for body in node.bodies)
 
     def _named(self, name: str) -> bool:
         return (
@@ -69,6 +85,8 @@ class Checker:
                     continue
                 for word in node.words or ():
                     self._collect_word(word)
+                if node.kind == "function" and node.name:
+                    self._functions.add(node.name)
                 if node.kind == "for":
                     self._assigned.append((node.name, node.words))
                 for body in node.bodies:
@@ -110,7 +128,7 @@ class Checker:
         if any(word is not None and self.tainted(word) for word in words):
             return True
         if isinstance(node, Simple):
-            return False
+            return bool(node.words) and node.words[0].static in self._functions
         return any(self._touches(inner) for body in node.bodies for pipeline in body for inner in pipeline)
 
     def _node(self, node: Node, stdin: bool) -> None:
@@ -124,9 +142,9 @@ class Checker:
             return
         for word in node.assigns:
             self.assignment(word)
-            self._word(word)
+            self._word(word, stdin)
         for word in node.words:
-            self._word(word)
+            self._word(word, stdin)
         if node.words:
             check_program(self, node.words, stdin)
 
@@ -141,7 +159,7 @@ class Checker:
 
     def _group(self, group: Group, stdin: bool) -> None:
         for word in group.words or ():
-            self._word(word)
+            self._word(word, stdin)
         if group.kind == "for":
             values = group.words is None or any(self.tainted(word) for word in group.words)
             if values and DANGEROUS.fullmatch(group.name):
@@ -157,13 +175,14 @@ class Checker:
             what = f"{self.what(word)} is assigned to {match[1]}, which decides what programs run"
             raise Refusal(word.line, what, "choose another name")
 
-    def _word(self, word: Word) -> None:
+    def _word(self, word: Word, stdin: bool = False) -> None:
         for name in sorted(word.arithmetic):
             if self._named(name):
                 what = f"${name} may hold a value and stands in arithmetic, which bash evaluates as code"
                 raise Refusal(word.line, what, "compute it in a program that takes it as an argument")
         for script in word.scripts:
-            self._script(script, False)
+            # A substitution reads the standard input of the command that it stands in.
+            self._script(script, stdin)
 
     def nested(self, code: str, line: int, tainted: bool) -> None:
         """Check constant code that another shell runs, with the variables of this one."""

@@ -60,6 +60,11 @@ def check_wrapper(checker: Checker, name: str, words: Sequence[Word], stdin: boo
     if at is None:
         return
     wrapper = WRAPPERS[name]
+    for word in rest[: at + wrapper.skip + 1]:
+        if word.splits and not word.holes and checker.tainted(word):
+            raise Refusal(
+                word.line, f"{checker.what(word)} may become several words before '{name}'s command", "quote it"
+            )
     while wrapper.assigns and at < len(rest) and ASSIGNMENT.match(rest[at].prefix):
         checker.assignment(rest[at])
         at += 1
