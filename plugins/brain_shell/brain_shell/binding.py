@@ -73,7 +73,7 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     pieces = split(command)
     shown = [str(piece) for piece in pieces if isinstance(piece, Placeholder)]
     text = "".join(HOLE if isinstance(piece, Placeholder) else piece for piece in pieces)
-    if not shown:
+    if not shown and not tainted and not stdin:
         return Analysis(text, {})
     # Late: only a command with placeholders is read, and the reader is a third of what this plugin imports.
     from brain_shell.grammar import read
@@ -86,8 +86,10 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     names = {name: f"{VARIABLE}{number}" for number, name in enumerate(dict.fromkeys(shown))}
     parser, script = read(text, [names[name] for name in shown], shown)
     live = {name for number, name in enumerate(shown) if number not in parser.inert}
-    if live:
+    if live or tainted or stdin:
         Checker(shown, tainted, positional=True).check(script, stdin=stdin)
+    if not shown:
+        return Analysis(text, {})
     rendered = parser.render()
     if HOLE in rendered:
         raise Refusal(1, "a placeholder stands where its quoting cannot be told", "write the command more plainly")

@@ -86,14 +86,19 @@ class ShellStep(Step):
                     f"env: a placeholder stands in {name}, which decides what programs run; choose another name "
                     "(unsafe=True allows it)"
                 )
-        if not any(not isinstance(piece, str) for piece in split(self.command)):
+        holes = any(not isinstance(piece, str) for piece in split(self.command))
+        stdin = self.stdin is not None and any(EnvironmentMark().find({"": self.stdin}))
+        if not (holes or tainted or stdin):
             return
-        if placeholders_of(self.command) and Path(self.shell).name not in _SHELLS:
+        if Path(self.shell).name not in _SHELLS:
+            if not placeholders_of(self.command):
+                return
             raise ValueError(
                 f"placeholders in a command are safe in sh, dash, bash, ash and busybox, and shell is '{self.shell}'; "
                 "give the values in env= or in stdin= (unsafe=True would insert them as plain text)"
             )
-        analyse(self.command, tainted, self.stdin is not None and "{" in self.stdin)
+        # A value in env= or stdin= alone can become code too: `sh` reads one, `eval "$V"` the other.
+        analyse(self.command, tainted, stdin)
 
     async def run(self, ctx: StepContext) -> str:
         last: deque[str] = deque(maxlen=50)

@@ -288,6 +288,10 @@ def test_other_shells_and_dangerous_variables_are_refused() -> None:
     assert "is not the name" in message_of("echo a", env={"a-b": "x"})
     assert "arithmetic" in message_of("echo {y} $((N+1))", env={"N": "{x}"})
     assert "standard input" in message_of("echo {y}; sh", stdin="{x}")
+    assert "standard input" in message_of("sh", stdin="{x}")
+    assert "standard input" in message_of("python3 -", stdin="{x}")
+    assert "eval" in message_of('eval "$V"', env={"V": "{x}"})
+    assert "arithmetic" in message_of("echo $((V))", env={"V": "{x}"})
 
 
 @pytest.mark.parametrize(("command", "part"), [("", "empty"), ("a\0b", "NUL"), ("#" * 100_001, "script file")])
