@@ -8,6 +8,7 @@ directory. Unknown keys are errors that name the nearest known one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,17 @@ class Settings(BaseSettings):
     plugins: dict[str, Any] = Field(
         default_factory=dict, description="`disable`, a list of plugins to leave out, and a table for each plugin."
     )
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _password_is_where_it_is_looked_for(cls, url: SecretStr | None) -> SecretStr | None:
+        # A bare /, ? or # ends the part of a URL that holds the password, whose rest would then be shown as a path.
+        text = "" if url is None else url.get_secret_value()
+        authority, _, rest = text.partition("://")[2].partition("/")
+        authority, *more = re.split(r"[?#]", authority, maxsplit=1)
+        if "@" not in authority and ":" in authority and "@" in "".join([*more, rest]).partition("?")[0]:
+            raise ValueError("its password holds '/', '?' or '#'; write them as %2F, %3F and %23")
+        return url
 
     @field_validator("home", mode="after")
     @classmethod

@@ -134,9 +134,9 @@ def _without_password(url: str) -> tuple[str, str | None]:
     user, colon, password = who.partition(":")
     found = unquote(password) if colon else None
     query = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in query if name != "password"]
+    kept = [(name, value) for name, value in query if "pass" not in name.lower()]
     if len(kept) < len(query):
-        found = dict(query)["password"]
+        found = dict(query).get("password", found)
         parts = parts._replace(query=urlencode(kept, safe="/"))
     bare = parts._replace(netloc=user + at + where).geturl()
     # urlunsplit drops an empty host, without which psql does not know a URL.
