@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import reprlib
 from collections import deque
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -23,6 +24,7 @@ from brain_core.errors import StepFailed
 
 MAX_DEPTH = 200
 MAX_DIGITS = 4_000
+_MOST_BITS_IN_TENS = 200_000  # to write more than 60,000 digits in tens takes long enough to miss a beat
 _SURE_BITS = 13_287  # 2**13_287 has 4,000 digits
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ASK = "return text, a number, True/False, None, or lists and dicts of these"
@@ -107,14 +109,15 @@ class _Walk:
 
     def convert(self, value: Any, depth: int) -> Any:
         kind = type(value)
+        # Each value takes a byte at least, and a text its length: a small object that contains another many times
+        # cannot grow for ever. A text that stands alone is cut elsewhere.
+        self._values += len(value) if kind is str and depth else 1
+        if self._values > self._max:
+            raise StepFailed(f"the output is more than {self._max:,} bytes of JSON; write it to a file")
         if kind is str:
             return self._text(value)
         if value is None or kind is bool:
             return value
-        # Each value takes a byte at least: a small object that contains another many times cannot grow for ever.
-        self._values += 1
-        if self._values > self._max:
-            raise StepFailed(f"the output is more than {self._max:,} bytes of JSON; write it to a file")
         if kind is int:
             return self._integer(value)
         if kind is float:
@@ -178,6 +181,9 @@ class _Walk:
             return number
         if number.bit_length() > self._max * 4:
             raise StepFailed(f"the output is a number of more than {self._max:,} digits; write it to a file")
+        if number.bit_length() > _MOST_BITS_IN_TENS:
+            self._note("output_numbers_as_text", 1)
+            return hex(number)
         # str() refuses more digits than sys.get_int_max_str_digits(); Decimal is exact and does not.
         text = str(Decimal(number))
         if len(text.lstrip("-")) <= MAX_DIGITS:
@@ -214,7 +220,7 @@ class _Walk:
     def _too_deep(self, value: Any) -> str:
         self._note("output_deep_as_text", 1)
         try:
-            return self._text(repr(value)[: self._max])
+            return self._text(reprlib.repr(value))
         except RecursionError:
             return f"(a {_type_name(value)}, nested too deeply)"
 

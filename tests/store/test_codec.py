@@ -200,3 +200,23 @@ def test_what_contains_itself_or_grows_for_ever_is_refused() -> None:
 
 def test_json_escapes_are_not_confused_with_the_real_thing() -> None:
     assert json.loads(encode("\\u0000", LIMIT).text) == "\\u0000"
+
+
+@pytest.mark.parametrize("make", ["shared_lists", "shared_text", "deep_and_shared"])
+def test_a_small_object_that_is_large_as_json_is_refused_or_cut_at_once(make):
+    value = [0]
+    if make == "shared_text":
+        value = ["x" * 1_000_000] * 3_000
+    else:
+        for _ in range(40 if make == "shared_lists" else 28):
+            value = [value, value]
+    if make == "deep_and_shared":
+        for _ in range(199 - 28):
+            value = [value]
+    with pytest.raises(StepFailed):
+        encode(value, 1_000_000)
+
+
+def test_a_number_of_a_million_digits_is_written_as_hex():
+    number = -(10**1_000_000)
+    assert decode(encode(number, 16_000_000).text) == hex(number)
