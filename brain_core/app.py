@@ -86,8 +86,8 @@ class Brain:
         """Load a workflow file and run it here, from start to end; return the finished run.
 
         `typed` says that the inputs are texts from a command line. Nothing is written when the file or an input is
-        refused. Ctrl-C and SIGTERM end the run as cancelled; a second signal ends the process at once, and the next
-        command that writes ends the run.
+        refused. Ctrl-C and SIGTERM end the run as cancelled; a second signal ends the step without grace, a third the
+        process at once, whose run the next command that writes then ends.
         """
         # Before the file is loaded, so that a slow plugin is not taken for a slow file.
         self.plugins.ready()
@@ -244,13 +244,17 @@ def _database_url(settings: Settings) -> tuple[str, EmbeddedServer | None]:
 
 @contextmanager
 def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
-    """Turn the first ending signal into a cancellation; the second one gets its usual meaning back: now."""
+    """Turn the first ending signal into a cancellation and the second into one without grace; the third means now."""
     loop = asyncio.get_running_loop()
+    before = 0
 
     def on_signal(name: str) -> None:
-        for each in END_SIGNALS:
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
+        nonlocal before
+        before += 1
+        if before > 1:
+            for each in END_SIGNALS:
+                loop.remove_signal_handler(each)
+                signal.signal(each, signal.SIG_DFL)
         cancel(f"cancelled by {name}")
 
     try:

@@ -82,11 +82,14 @@ class Execution:
         return [*self._hooks.receivers, *([WORKFLOW_RECEIVER] if self.plan.has_on_finished else [])]
 
     def cancel(self, reason: str) -> None:
-        """End the run as cancelled: the step that runs now is ended, later ones do not start."""
+        """End the run as cancelled: the step that runs now is ended, later ones do not start.
+
+        Called again, it asks the step again, which then gets no more grace: a shell step's processes are killed.
+        """
         if self._cancel_reason is None:
             self._cancel_reason = reason
-            if self._in_step is not None:
-                self._in_step.cancel()
+        if self._in_step is not None:
+            self._in_step.cancel()
 
     async def run(self) -> Run:
         """Run all steps and return the finished run. ClaimLost or DatabaseError when its end could not be written."""
@@ -159,7 +162,7 @@ class Execution:
                 if (task := asyncio.current_task()) is not None and not task.cancelling():
                     return StepReply("failed", error="CancelledError: the step cancelled itself"), "failed"
                 raise
-            if self._in_step is not None:
+            while self._in_step is not None and self._in_step.cancelling():
                 self._in_step.uncancel()
             return StepReply("failed", error=self._cancel_reason), "cancelled"
         finally:

@@ -65,12 +65,26 @@ class ThreadRunner:
             except RuntimeError:
                 return  # the engine's loop is closed: nobody waits any more
 
-        answer = asyncio.run_coroutine_threadsafe(_ending(work, say_ended), self._start())
+        loop = self._start()
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def watched() -> Answer:
+            tasks.append(asyncio.current_task())
+            return await _ending(work, say_ended)
+
+        answer = asyncio.run_coroutine_threadsafe(watched(), loop)
         try:
             return await asyncio.wrap_future(answer)
         except asyncio.CancelledError:
-            await asyncio.wait({ended}, timeout=CANCEL_GRACE)
-            raise
+            while True:
+                try:
+                    await asyncio.wait({ended}, timeout=CANCEL_GRACE)
+                except asyncio.CancelledError:
+                    # Asked again: the work is told again, and gives its children no more grace.
+                    for task in filter(None, tasks):
+                        loop.call_soon_threadsafe(task.cancel)
+                else:
+                    raise
 
     async def load(self, file: str | Path) -> Plan:
         try:

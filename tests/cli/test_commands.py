@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 TWO = """
@@ -246,6 +247,42 @@ def test_a_signal_cancels_the_run(environment, brain, tmp_path, number):
     assert out.startswith("cancelled  waits")
     (run,) = json.loads(brain("history", "--json").stdout)
     assert run["status"] == "cancelled"
+    assert brain("status", "--check").returncode == 0
+
+
+STUBBORN = """
+from brain_core import Workflow
+from brain_shell import ShellStep
+
+command = "trap 'echo asked >&2' INT TERM; echo pid $$ >&2; while :; do sleep 1000; done"
+workflow = Workflow(name="stubborn", steps=[ShellStep(name="stay", command=command)])
+"""
+
+
+def _group_of(pid):
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def test_a_second_signal_kills_what_does_not_end(environment, brain, tmp_path):
+    command = [sys.executable, "-m", "brain_core", "run", "-v", _file(tmp_path, STUBBORN)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        group = 0
+        for line in child.stderr:
+            if line.startswith("pid "):
+                group = int(line.split()[1])
+                child.send_signal(signal.SIGINT)
+            elif line == "asked\n":
+                child.send_signal(signal.SIGINT)
+        out = child.stdout.read()
+    assert child.returncode == 130
+    assert out.startswith("cancelled  stubborn")
+    # A zombie that nobody reaps does not count.
+    living = [each for each in psutil.process_iter(["status"]) if each.info["status"] != psutil.STATUS_ZOMBIE]
+    assert group
+    assert not [each.pid for each in living if _group_of(each.pid) == group]
     assert brain("status", "--check").returncode == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -24,13 +25,17 @@ def write(folder: Path, text: str) -> Path:
 
 
 async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Path) -> None:
-    file = write(tmp_path, "import threading\n\nthreading.Event().wait(20)\n")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    file = write(tmp_path, f"import pathlib\n\npathlib.Path({str(gate)!r}).read_text()\n")
     runner = ThreadRunner(LocalRunner(), import_timeout=0.3)
     with pytest.raises(WorkflowFileError) as caught:
         await runner.load(file)
     assert str(caught.value) == (
         f"{file}:3: the file was still loading after 0.3 s (setting import_timeout); move slow work into a step"
     )
+    # Let the import end: while it goes on, no other file loads in this process.
+    await asyncio.to_thread(gate.write_text, "")
 
 
 BLOCKS = """
