@@ -54,7 +54,8 @@ class Beats:
                 if self._loop_answers():
                     try:
                         if database is None:
-                            database = await Database.open(self._url, pool_size=1)
+                            # A connection that nobody answers is given up within a beat.
+                            database = await Database.open(self._url, pool_size=1, command_timeout=self._interval)
                         await workers.beat(database, self._worker)
                     except DatabaseError:
                         if database is not None:

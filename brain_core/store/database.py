@@ -57,7 +57,15 @@ class Database:
     asked may then have happened or not), else one that says what the server refused.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 4, statement_cache: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 4,
+        statement_cache: bool = True,
+        command_timeout: float = COMMAND_TIMEOUT,
+    ) -> None:
+        self._command_timeout = command_timeout
         self.url = url
         self._statement_cache = statement_cache
         self._idle: list[Connection[Any]] = []
@@ -65,8 +73,16 @@ class Database:
         self._slots = asyncio.Semaphore(pool_size)
 
     @classmethod
-    async def open(cls, url: str, *, pool_size: int = 4, statement_cache: bool = True) -> Database:
-        database = cls(url, pool_size=pool_size, statement_cache=statement_cache)
+    async def open(
+        cls,
+        url: str,
+        *,
+        pool_size: int = 4,
+        statement_cache: bool = True,
+        command_timeout: float = COMMAND_TIMEOUT,
+    ) -> Database:
+        """Connect once; `command_timeout` (seconds) bounds each statement, on a connection that nobody answers too."""
+        database = cls(url, pool_size=pool_size, statement_cache=statement_cache, command_timeout=command_timeout)
         database._idle.append(await database._connect())
         return database
 
@@ -150,7 +166,7 @@ class Database:
             connection = await asyncpg.connect(
                 self.url,
                 timeout=CONNECT_TIMEOUT,
-                command_timeout=COMMAND_TIMEOUT,
+                command_timeout=self._command_timeout,
                 statement_cache_size=200 if self._statement_cache else 0,
                 server_settings=_SETTINGS if self._statement_cache else _POOLER_SETTINGS,
             )

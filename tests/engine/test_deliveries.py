@@ -173,3 +173,14 @@ async def test_a_run_that_the_sweep_ends_is_told_to_its_workflow_too(flows: Flow
     assert code == 0, err
     assert sorted(flows.told()) == ["first failed 1", "second success 1"]
     assert await rows(db) == [("first", "done", None), ("second", "done", None)]
+
+
+async def test_an_on_finished_that_ends_every_process_is_given_up_after_three(flows: Flows, db: Database) -> None:
+    code, _, _ = await flows.brain("run", str(flows.write("deadly", "os._exit(7)")))
+    assert code == 7
+    other = str(flows.write("other"))
+    codes = [(await flows.brain("run", other))[0] for _ in range(5)]
+    assert codes == [7, 7, 7, 0, 0]
+    (row,) = await deliveries.list_deliveries(db)
+    assert (row.workflow, row.status) == ("deadly", "failed")
+    assert row.error == "given up: the process ended in each of 3 attempts to deliver it"

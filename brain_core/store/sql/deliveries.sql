@@ -1,10 +1,16 @@
 -- name: delivery_claim
 -- Takes the open deliveries that nobody alive has in hand, by compare-and-set on their owner, and registers the new owner
--- ($1, $3–$10) so that others see it alive.
-WITH free AS MATERIALIZED (
+-- ($1, $3–$10) so that others see it alive. What has ended three processes already is given up.
+WITH deadly AS (
+    UPDATE brain.deliveries AS d
+    SET status = 'failed', ended_at = statement_timestamp(),
+        error = format('given up: the process ended in each of %s attempts to deliver it', d.attempts)
+    WHERE d.status <> 'done' AND d.status = 'open' AND d.attempts >= 3
+      AND NOT EXISTS (SELECT FROM brain.workers AS w WHERE w.id = d.worker_id AND w.stopped_at IS NULL)
+), free AS MATERIALIZED (
     SELECT d.run_id, d.receiver, d.worker_id
     FROM brain.deliveries AS d
-    WHERE d.status <> 'done' AND d.status = 'open' AND d.worker_id IS DISTINCT FROM $1
+    WHERE d.status <> 'done' AND d.status = 'open' AND d.attempts < 3 AND d.worker_id IS DISTINCT FROM $1
       AND NOT EXISTS (SELECT FROM brain.workers AS w WHERE w.id = d.worker_id AND w.stopped_at IS NULL)
     ORDER BY d.created_at, d.run_id, d.receiver
     LIMIT $2
@@ -32,7 +38,7 @@ WHERE run_id = $1 AND receiver = $2 AND status = 'open';
 
 -- name: delivery_reopen
 -- Opens the failed deliveries of a run again, for the next process that looks.
-UPDATE brain.deliveries SET status = 'open', ended_at = NULL, error = NULL, worker_id = NULL
+UPDATE brain.deliveries SET status = 'open', ended_at = NULL, error = NULL, worker_id = NULL, attempts = 0
 WHERE run_id = $1 AND status = 'failed'
 RETURNING receiver;
 
