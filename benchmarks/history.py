@@ -13,11 +13,11 @@ from brain_core.store import runs
 
 ROUNDS = 200
 FILL = """
-insert into brain.runs (id, workflow_name, file, workflow_hash, status, inputs, planned_steps, claim, worker_id,
+insert into brain.runs (id, workflow_name, file, digest, status, inputs, planned_steps, claim, worker_id,
                         created_at, started_at, ended_at)
-select gen_random_uuid(), 'w' || (n % 50), '/w.py', v.workflow_hash, 'success', '{}', '[{"name": "a", "type": "t"}]',
+select gen_random_uuid(), 'w' || (n % 50), '/w.py', v.digest, 'success', '{}', '[{"name": "a", "type": "t"}]',
        1, v.worker_id, t, t, t
-from (select workflow_hash, worker_id from brain.runs limit 1) v,
+from (select digest, worker_id from brain.runs limit 1) v,
      generate_series($1::int, $2::int) n, lateral (select now() - interval '1 second' * (2000000 - n) as t) times
 """
 
