@@ -58,11 +58,6 @@ class FileLock:
         if self._fd >= 0:
             os.utime(self._fd)
 
-    def write(self, text: str) -> None:
-        """Replace what the file holds; the lock has to be held."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, text.encode(), 0)
-
     def release(self) -> None:
         """Give the lock back and keep the file open."""
         if self._fd >= 0:
