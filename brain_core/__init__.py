@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brain_core.builtin.function import FunctionStep
     from brain_core.context import StepContext
-    from brain_core.errors import BrainError, StepFailed
+    from brain_core.errors import BrainError, StepFailed, TriggerRefused
     from brain_core.placeholders import Placeholder, Scope
     from brain_core.plugin.spec import hookimpl
     from brain_core.run import Run, StepRun
     from brain_core.templates import JsonTemplate, Template, TemplateMark, TextTemplate
+    from brain_core.trigger import Registration, Trigger
     from brain_core.workflow import Step, Workflow
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _HOMES = {
     "FunctionStep": "builtin.function",
     "JsonTemplate": "templates",
     "Placeholder": "placeholders",
+    "Registration": "trigger",
     "Run": "run",
     "Scope": "placeholders",
     "Step": "workflow",
@@ -35,6 +37,8 @@ _HOMES = {
     "Template": "templates",
     "TemplateMark": "templates",
     "TextTemplate": "templates",
+    "Trigger": "trigger",
+    "TriggerRefused": "errors",
     "Workflow": "workflow",
     "hookimpl": "plugin.spec",
 }
@@ -44,6 +48,7 @@ __all__ = [
     "FunctionStep",
     "JsonTemplate",
     "Placeholder",
+    "Registration",
     "Run",
     "Scope",
     "Step",
@@ -53,6 +58,8 @@ __all__ = [
     "Template",
     "TemplateMark",
     "TextTemplate",
+    "Trigger",
+    "TriggerRefused",
     "Workflow",
     "__version__",
     "hookimpl",

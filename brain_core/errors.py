@@ -8,6 +8,8 @@
     ├── PlaceholderError           a placeholder has no value in this run                 exit 1
     ├── StepFailed                 raised by a step to fail with a message and no type    exit 1
     ├── PluginError                a plugin cannot be used                                exit 1
+    ├── TriggerRefused             a trigger cannot be registered as it is                exit 1
+    ├── TriggerNotFound            no trigger has that name                               exit 1
     ├── RunNotFound                no run, or several, answer to an id                    exit 1
     ├── ClaimLost                  another worker has taken this run over                 exit 1
     └── DatabaseError              the database cannot be used                            exit 3
@@ -70,6 +72,14 @@ class StepFailed(BrainError):
 
 class PluginError(BrainError):
     """A plugin cannot be used; the text says which and why."""
+
+
+class TriggerRefused(BrainError):
+    """A trigger cannot be registered as it is; nothing has been written. Raised by `Trigger.check`, too."""
+
+
+class TriggerNotFound(BrainError):
+    """No trigger has the given name."""
 
 
 class RunNotFound(BrainError):

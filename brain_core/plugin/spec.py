@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from brain_core.run import Run, StepRun
+    from brain_core.trigger import Trigger
     from brain_core.workflow import Step
 
 PROJECT = "brain"
@@ -34,6 +35,15 @@ def brain_step_types() -> list[type[Step]]:  # type: ignore[empty-body]
 
     Each is a subclass of `Step`; its `type_name` has to be unique over all plugins. The second plugin that brings a
     name is quarantined, and its line in `brain plugins list` names both owners.
+    """
+
+
+@hookspec
+def brain_trigger_types() -> list[type[Trigger]]:  # type: ignore[empty-body]
+    """Called once when a process starts: return the trigger types that this plugin brings.
+
+    Each is a subclass of `Trigger`; its `type_name` has to be unique over all plugins, and so has each option of
+    `brain register` that its fields become. The second plugin that brings one is quarantined.
     """
 
 

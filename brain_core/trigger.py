@@ -1,0 +1,72 @@
+"""Trigger: what starts runs, as a pure value; a trigger type is a subclass that a plugin brings (`brain_trigger_types`).
+
+A trigger type owns no SQL and no clock: the core keeps one `triggers` table for all types, stores the fields of each
+trigger there as JSON, and asks time-based ones for their next instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a trigger is told when it has been registered: its own name, the workflow's, and the workflow file."""
+
+    trigger: str
+    workflow: str
+    file: str
+
+
+class Trigger(BaseModel):
+    """The configuration of one trigger; subclass it to make a trigger type.
+
+    Its fields become the options of `brain register` (`cron: str` becomes `--cron`). The field that has the type's own
+    name is the one that chooses the type: `brain register FILE --cron "0 9 * * *"` makes a trigger of the type `cron`.
+    Triggers are frozen, refuse unknown fields, and have to survive `model_dump(mode="json")` and back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type_name: ClassVar[str]
+    """The type's name, unique over all plugins, and the name of the field that chooses it."""
+
+    def with_defaults(self, settings: Any) -> Self:
+        """Called first at registration, with the plugin's section of the configuration (None without one).
+
+        Return the trigger as it is to be stored, defaults filled in: a later change of the configuration does not
+        change what is registered.
+        """
+        return self
+
+    def check(self) -> None:
+        """Called before anything is written; raise TriggerRefused, which says what is wrong and how to write it."""
+
+    def describe(self) -> str:
+        """Return the trigger in one line, such as `at 09:00 on Monday to Friday (Europe/Berlin)`."""
+        raise NotImplementedError(f"{type(self).__name__} has no describe()")
+
+    def notes(self) -> list[str]:
+        """Return what surprises about this trigger, one line each; shown when it is registered."""
+        return []
+
+    def on_register(self, registration: Registration) -> list[str]:
+        """Called once after the registration is committed; return lines to show (a webhook shows its secret here)."""
+        return []
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        """Return the first due instant strictly after `instant`, both in UTC; None when there is none.
+
+        Only time-based types have it; others leave it alone. Pure: same answer for the same arguments, on every host,
+        and never an earlier one for a later `instant`. Called often: keep it under a millisecond.
+        """
+        return None
+
+    @classmethod
+    def is_timed(cls) -> bool:
+        """Whether triggers of this type are due at instants that can be computed ahead."""
+        return cls.next_after is not Trigger.next_after
