@@ -1,0 +1,101 @@
+"""The audit of a ledger: recompute the due instants and hold each against its outcome (G2). Pure.
+
+A schedule's past is a list of stretches, one for each revision: in each of them another expression may have been in
+force. A stretch holds the instants in `(after, until]`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+from brain_core.schedule import NextAfter
+
+Problem: TypeAlias = Literal["hole", "double", "stranger"]
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The time in which one revision of a schedule was in force."""
+
+    next_after: NextAfter
+    after: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One row of the ledger: an instant, or a range whose last instant is `until`."""
+
+    due_at: datetime
+    until: datetime | None
+    outcome: str
+
+    @property
+    def last(self) -> datetime:
+        return self.due_at if self.until is None else self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong at an instant: no outcome (hole), two (double), or one where nothing was due (stranger)."""
+
+    problem: Problem
+    at: datetime
+    text: str
+
+
+def audit(
+    stretches: Sequence[Stretch], outcomes: Sequence[Outcome], since: datetime, until: datetime, *, most: int = 100
+) -> list[Finding]:
+    """Return what is wrong with the instants in `(since, until]`, at most `most` findings; empty when all is well.
+
+    What a range row covers is looked at by its two ends, so that a year of merged minutes costs nothing.
+    """
+    ledger = sorted(outcomes, key=lambda outcome: (outcome.due_at, outcome.last))
+    found = _doubles(ledger) + _strangers(stretches, ledger, since, until)
+    firsts = [outcome.due_at for outcome in ledger]
+    for stretch in stretches:
+        at = max(stretch.after, since)
+        end = min(stretch.until, until)
+        while len(found) < most:
+            due = stretch.next_after(at)
+            if due is None or due > end:
+                break
+            place = bisect_right(firsts, due) - 1
+            cover = ledger[place] if place >= 0 and ledger[place].last >= due else None
+            if cover is None:
+                found.append(Finding("hole", due, "was due and has no outcome"))
+                at = due
+            else:
+                at = max(due, min(cover.last, end))
+    return sorted(found[:most], key=lambda finding: finding.at)
+
+
+def _doubles(ledger: Sequence[Outcome]) -> list[Finding]:
+    found = []
+    for earlier, later in pairwise(ledger):
+        if later.due_at <= earlier.last:
+            text = f"has two outcomes, {earlier.outcome} and {later.outcome}"
+            found.append(Finding("double", later.due_at, text))
+    return found
+
+
+def _strangers(
+    stretches: Sequence[Stretch], ledger: Sequence[Outcome], since: datetime, until: datetime
+) -> list[Finding]:
+    found = []
+    for outcome in ledger:
+        for at in {outcome.due_at, outcome.last}:
+            if since < at <= until and not _was_due(stretches, at):
+                found.append(Finding("stranger", at, f"has the outcome {outcome.outcome} and was not due"))
+    return found
+
+
+def _was_due(stretches: Sequence[Stretch], at: datetime) -> bool:
+    return any(stretch.after < at <= stretch.until and stretch.next_after(at - _TICK) == at for stretch in stretches)
