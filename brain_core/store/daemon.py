@@ -1,0 +1,100 @@
+"""What a daemon asks and says beside the results of runs: its beat, what a claimed run turned out to be, and wake-ups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from brain_core.errors import ClaimLost
+from brain_core.store.workers import WorkerIdentity
+
+if TYPE_CHECKING:
+    from brain_core.store.database import Database, Session
+
+CHANNEL = "brain"
+"""Notified, without a payload, when something is there to do; a hint only, the beat finds it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a beat has seen. `now` is the database's clock; `next_due` may lie in the past.
+
+    `alive` is False when others have given this worker up. `others` says that there is somebody to sweep after.
+    """
+
+    now: datetime
+    alive: bool
+    next_due: datetime | None
+    queued: bool
+    others: bool
+    cancels: tuple[UUID, ...]
+    undelivered: bool
+
+
+async def beat(db: Database, worker: WorkerIdentity, concurrency: int, in_hand: int, tick_age: float) -> Look:
+    """Give a sign of life and look around, in one statement; `tick_age` is in seconds."""
+    row = await db.fetchrow("daemon_beat", *worker.row, concurrency, in_hand, tick_age)
+    if row is None:
+        raise AssertionError("the statement returns one row")
+    return Look(
+        row["now"],
+        row["alive"],
+        row["next_due"],
+        row["queued"],
+        row["others"],
+        tuple(row["cancels"]),
+        row["undelivered"],
+    )
+
+
+async def begin(
+    db: Database,
+    worker: UUID,
+    run_id: UUID,
+    claim: int,
+    *,
+    workflow: str,
+    digest: str,
+    sources: Mapping[str, str],
+    planned: Sequence[Mapping[str, str]],
+    on_finished: bool,
+    on_interrupt: str,
+) -> None:
+    """Record the source that a claimed run runs, when it is not the one that it was queued with. ClaimLost when gone."""
+    found = await db.fetchrow(
+        "run_begin",
+        worker,
+        run_id,
+        claim,
+        digest,
+        json.dumps(dict(sources)),
+        on_finished,
+        on_interrupt,
+        json.dumps(list(planned)),
+        workflow,
+    )
+    _ours(found, run_id)
+
+
+async def park(db: Database, worker: UUID, run_id: UUID, claim: int, reason: str) -> None:
+    """Put a claimed run aside with a reason. ClaimLost when it is no longer this worker's."""
+    _ours(await db.fetchrow("run_park", worker, run_id, claim, reason), run_id)
+
+
+async def listen(session: Session, on_wake: Callable[[], None]) -> None:
+    """Call `on_wake` in this event loop whenever somebody notifies, as long as the connection lives."""
+
+    def heard(*_: Any) -> None:
+        on_wake()
+
+    await session.connection.add_listener(CHANNEL, heard)
+
+
+def _ours(found: Any, run_id: UUID) -> None:
+    if found is None:
+        short = str(run_id)[:8]
+        raise ClaimLost(f"run {short} was taken over by another process; see `brain show {short}`")

@@ -1,0 +1,48 @@
+-- name: daemon_beat
+-- Beat, sweep and poll in one: registers or bumps the worker's row and says what there is to do. $1–$9 the worker's row,
+-- $10 concurrency, $11 runs in hand, $12 seconds since the last tick.
+WITH beat AS (
+    INSERT INTO brain.workers AS w
+        (id, kind, host, boot_id, pid_namespace, pid, process_started, version, lease, concurrency, in_hand, tick_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp() - $12::float8 * interval '1 second')
+    ON CONFLICT (id) DO UPDATE
+        SET beat = w.beat + 1, beat_at = statement_timestamp(), in_hand = excluded.in_hand, tick_at = excluded.tick_at
+        WHERE w.stopped_at IS NULL
+    RETURNING w.id
+)
+SELECT clock_timestamp() AS now,
+       EXISTS (SELECT FROM beat) AS alive,
+       LEAST((SELECT min(t.next_due_at) FROM brain.triggers AS t WHERE t.next_due_at IS NOT NULL),
+             (SELECT min(t.resume_at) FROM brain.triggers AS t WHERE t.state = 'paused')) AS next_due,
+       EXISTS (SELECT FROM brain.runs AS r WHERE r.status = 'queued') AS queued,
+       EXISTS (SELECT FROM brain.workers AS o WHERE o.stopped_at IS NULL AND o.id <> $1)
+           OR EXISTS (SELECT FROM brain.runs AS r JOIN brain.workers AS o ON o.id = r.worker_id
+                      WHERE r.status = 'running' AND o.stopped_at IS NOT NULL) AS others,
+       ARRAY (SELECT r.id FROM brain.runs AS r
+              WHERE r.status = 'running' AND r.worker_id = $1 AND r.cancel_requested_at IS NOT NULL) AS cancels,
+       EXISTS (SELECT FROM brain.deliveries AS d JOIN brain.workers AS o ON o.id = d.worker_id
+               WHERE d.status = 'open' AND o.stopped_at IS NOT NULL)
+           OR EXISTS (SELECT FROM brain.deliveries AS d WHERE d.status = 'open' AND d.worker_id IS NULL) AS undelivered;
+
+-- name: run_begin
+-- Notes which source a claimed run has turned out to run, and shows it to its trigger for the runs to come. Fenced (G12).
+WITH version AS (
+    INSERT INTO brain.workflow_versions (digest, sources, on_finished, on_interrupt)
+    VALUES ($4, $5::json, $6, $7)
+    ON CONFLICT (digest) DO NOTHING
+), run AS (
+    UPDATE brain.runs
+    SET digest = $4, planned_steps = $8::jsonb, workflow_name = $9
+    WHERE id = $2 AND worker_id = $1 AND claim = $3 AND status = 'running'
+    RETURNING id, trigger_id
+), shown AS (
+    UPDATE brain.triggers AS t SET digest = $4, planned_steps = $8::jsonb
+    FROM run AS r WHERE t.id = r.trigger_id
+)
+SELECT id FROM run;
+
+-- name: run_park
+-- Puts a claimed run aside until somebody decides, with the reason (G16, G19). Fenced (G12).
+UPDATE brain.runs SET status = 'parked', parked_reason = $4
+WHERE id = $2 AND worker_id = $1 AND claim = $3 AND status = 'running'
+RETURNING id;
