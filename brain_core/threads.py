@@ -1,6 +1,6 @@
 """Code that may block, raise anything or never come back, called in daemon threads.
 
-Not in an executor: its threads are joined at exit, so that a call which never returns would hold up the process for ever.
+Not in an executor: its threads are joined at exit, so that a call which never returns would hold up the process.
 """
 
 from __future__ import annotations

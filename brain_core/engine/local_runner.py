@@ -116,7 +116,7 @@ class LocalRunner:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise PluginError("on_finished raised CancelledError") from None
-        except BaseException as error:  # noqa: BLE001 - said in the record; SystemExit and the like would end the loop
+        except BaseException as error:  # SystemExit and the like would end the loop
             raise PluginError(f"on_finished raised {what_raised(error)}") from error
 
     async def close(self) -> None:
