@@ -1,9 +1,10 @@
-"""The embedded server goes away under a run: killed, or stopped by somebody. The run starts it again and goes on (G17)."""
+"""The embedded server goes away under a run, killed or stopped: the run starts it again and goes on (G17)."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from brain_core import FunctionStep, Workflow
 
 def wait(name):
     # Opening a FIFO waits for the test, which opens its other end.
-    with open(f"{GATES!r}/reached-{name}", "w"), open(f"{GATES!r}/go-{name}") as gate:
+    with open(f"{GATES!r}/reached-{name}", "w") as reached:
+        reached.write("here")
+    with open(f"{GATES!r}/go-{name}") as gate:
         return gate.read()
 
 steps = [FunctionStep(name=name, function=wait, args=[name]) for name in ("one", "two")]
@@ -53,6 +56,18 @@ def brain(home: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def wait_for(fifo: Path, run: subprocess.Popen[str]) -> None:
+    """Wait until something is written there; fail when the process ends before."""
+    # Opened for both directions an end of it is always there, so that nobody waits in open().
+    reader, ended = os.open(fifo, os.O_RDWR), os.pidfd_open(run.pid)
+    try:
+        ready, _, _ = select.select([reader, ended], [], [], 90)
+        assert ready == [reader], f"the run is not where it should be: {run.poll()}"
+    finally:
+        os.close(reader)
+        os.close(ended)
+
+
 @pytest.mark.parametrize("lose", [kill, stop])
 def test_a_run_goes_on_and_keeps_what_finished_meanwhile(
     lose: Callable[[EmbeddedServer], None], server: EmbeddedServer, shared_home: Path, tmp_path: Path
@@ -64,17 +79,15 @@ def test_a_run_goes_on_and_keeps_what_finished_meanwhile(
     flow.write_text(FLOW.replace("{GATES!r}", str(tmp_path)))
     run = brain(shared_home, "run", str(flow), "--json")
     for name in ("one", "two"):
-        with (tmp_path / f"reached-{name}").open():
-            lose(server)
-            with (tmp_path / f"go-{name}").open("w") as gate:
-                gate.write(f"result of {name}")
+        wait_for(tmp_path / f"reached-{name}", run)
+        lose(server)
+        with (tmp_path / f"go-{name}").open("w") as gate:
+            gate.write(f"result of {name}")
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     assert "Traceback" not in err
     shown, _ = brain(shared_home, "show", json.loads(out)["id"], "--json").communicate(timeout=60)
     found = json.loads(shown)
     assert found["status"] == "success"
-    assert [(step["attempt"], step["output"]) for step in found["steps"]] == [
-        (1, "result of one"),
-        (1, "result of two"),
-    ]
+    attempts = [(step["attempt"], step["output"]) for step in found["steps"]]
+    assert attempts == [(1, "result of one"), (1, "result of two")]

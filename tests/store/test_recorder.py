@@ -108,7 +108,7 @@ class _LosesReplies(Database):
 
     cut = 0
 
-    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Any]:
+    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Any]:  # noqa: ASYNC109
         rows = await super().fetch(name, *args, timeout=timeout)
         if name.startswith("record") and name != "recorded" and self.cut % 2 == 0:
             self.cut += 1
