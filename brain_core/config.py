@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="The PostgreSQL to use; without it an embedded one starts by itself."
     )
+    database_pooler: bool = Field(
+        default=False,
+        description="Whether a pooler in transaction mode, such as PgBouncer, stands before it.",
+    )
     home: Path = Field(
         default_factory=default_home, description="Where the embedded PostgreSQL and other data of this user live."
     )

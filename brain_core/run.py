@@ -24,12 +24,7 @@ LEGAL: Mapping[str, frozenset[str]] = {
     "failed": frozenset(),
     "cancelled": frozenset(),
 }
-"""Which status of a run may follow which."""
-
-
-def may_become(status: str, following: str) -> bool:
-    """Whether a run may go from one status to another."""
-    return following in LEGAL[status]
+"""Which other status of a run may follow which; the database's triggers refuse the rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ CREATE INDEX runs_not_successful ON brain.runs (status, created_at, id) WHERE st
 CREATE INDEX runs_previous ON brain.runs (workflow_name, started_at DESC) WHERE status = 'success';
 
 CREATE TABLE brain.step_runs (
-    run_id     uuid NOT NULL REFERENCES brain.runs ON DELETE CASCADE,
+    run_id     uuid NOT NULL,
     position   integer NOT NULL,
     attempt    integer NOT NULL,
     claim      integer NOT NULL,
@@ -117,7 +117,7 @@ CREATE TABLE brain.step_runs (
     CONSTRAINT step_runs_counted CHECK (position >= 0 AND attempt > 0)
 );
 COMMENT ON CONSTRAINT step_runs_pkey ON brain.step_runs IS 'G9: one row for each attempt of a step.';
-COMMENT ON CONSTRAINT step_runs_run_id_fkey ON brain.step_runs IS 'G13: a step belongs to a run.';
+COMMENT ON COLUMN brain.step_runs.run_id IS 'A row of brain.runs: seen to by the triggers step_runs_run_goes_on and runs_delete_steps.';
 COMMENT ON CONSTRAINT step_runs_status_known ON brain.step_runs IS 'G13: an attempt is in one of six states.';
 COMMENT ON CONSTRAINT step_runs_ended_iff_not_running ON brain.step_runs IS 'G13: ended_at if and only if the attempt is over.';
 COMMENT ON CONSTRAINT step_runs_ends_after_start ON brain.step_runs IS 'G13: no attempt ends before it starts.';
@@ -154,18 +154,82 @@ END $$;
 COMMENT ON FUNCTION brain.refuse_change() IS 'G13: a final state never changes.';
 
 CREATE TRIGGER runs_final_never_changes BEFORE UPDATE ON brain.runs FOR EACH ROW
-    WHEN (OLD.status IN ('success', 'failed', 'cancelled') OR NEW.claim < OLD.claim)
+    WHEN (OLD.status IN ('success', 'failed', 'cancelled') OR NEW.claim < OLD.claim OR NEW.id <> OLD.id)
     EXECUTE FUNCTION brain.refuse_change();
 COMMENT ON TRIGGER runs_final_never_changes ON brain.runs IS 'G13: a final run never changes. G12: a claim never goes back.';
 
-CREATE TRIGGER step_runs_never_change BEFORE UPDATE ON brain.step_runs FOR EACH ROW
-    WHEN (OLD.status <> 'running') EXECUTE FUNCTION brain.refuse_change();
-COMMENT ON TRIGGER step_runs_never_change ON brain.step_runs IS 'G9: a finished attempt never changes.';
+CREATE FUNCTION brain.refuse_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'G13: run % cannot go from % to %', OLD.id, OLD.status, NEW.status
+        USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+COMMENT ON FUNCTION brain.refuse_transition() IS 'G13: which status may follow which is in run.py, LEGAL; a test holds both together.';
+CREATE TRIGGER runs_status_follows BEFORE UPDATE ON brain.runs FOR EACH ROW
+    WHEN ((OLD.status IN ('queued', 'parked') AND NEW.status = 'success')
+          OR (OLD.status = 'queued' AND NEW.status = 'parked'))
+    EXECUTE FUNCTION brain.refuse_transition();
+COMMENT ON TRIGGER runs_status_follows ON brain.runs IS 'G13: only a running run succeeds or parks.';
 
--- The depth is 0 for a DELETE that somebody typed, and 1 for the cascade from a run that is deleted as a whole.
+CREATE FUNCTION brain.refuse_unfinished_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'G13: DELETE of run %, which is %: only a final run may be deleted', OLD.id, OLD.status
+        USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+COMMENT ON FUNCTION brain.refuse_unfinished_delete() IS 'G13: what goes on does not vanish.';
+
+CREATE TRIGGER runs_unfinished_never_vanish BEFORE DELETE ON brain.runs FOR EACH ROW
+    WHEN (OLD.status NOT IN ('success', 'failed', 'cancelled')) EXECUTE FUNCTION brain.refuse_unfinished_delete();
+COMMENT ON TRIGGER runs_unfinished_never_vanish ON brain.runs IS 'G13: only a final run may be deleted, with all that belongs to it.';
+
+CREATE TRIGGER step_runs_never_change BEFORE UPDATE ON brain.step_runs FOR EACH ROW
+    WHEN (OLD.status <> 'running' OR NEW.run_id <> OLD.run_id) EXECUTE FUNCTION brain.refuse_change();
+COMMENT ON TRIGGER step_runs_never_change ON brain.step_runs IS 'G9: a finished attempt never changes, and none changes its run.';
+
+-- In place of a foreign key, which would look up each step's run alone: this looks once a statement, which concurrent runs
+-- share, and sees to it that the run is not over. The statement that ends a run inserts its last step beside it: there the
+-- run's row is of this very transaction. Any other run is locked first: it must not end or go between the look and the
+-- commit. ANY (ARRAY …) keeps the plan an index scan, whatever size the tables had when it was made.
+CREATE FUNCTION brain.check_run_of_step() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    wrong record;
+BEGIN
+    IF (SELECT count(*) FROM new_rows)
+       = (SELECT count(*) FROM brain.runs AS r
+          WHERE r.id = ANY (ARRAY(SELECT n.run_id FROM new_rows AS n)) AND r.xmin = pg_current_xact_id()::xid) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM brain.runs AS r
+    WHERE r.id = ANY (ARRAY(SELECT n.run_id FROM new_rows AS n)) AND r.xmin <> pg_current_xact_id()::xid
+    ORDER BY r.id FOR SHARE;
+    SELECT n.run_id, coalesce(r.status, 'not there') AS status INTO wrong
+    FROM new_rows AS n LEFT JOIN brain.runs AS r ON r.id = n.run_id
+    WHERE r.id IS NULL OR (r.status IN ('success', 'failed', 'cancelled') AND r.xmin <> pg_current_xact_id()::xid)
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'G13: INSERT of a step into run %, which is %', wrong.run_id, wrong.status
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION brain.check_run_of_step() IS 'G13: a step belongs to a run, and a final run gets no more of them.';
+CREATE TRIGGER step_runs_run_goes_on AFTER INSERT ON brain.step_runs REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION brain.check_run_of_step();
+COMMENT ON TRIGGER step_runs_run_goes_on ON brain.step_runs IS 'G13: a step belongs to a run, and a final run gets no more of them.';
+
+-- The depth is 0 for a DELETE that somebody typed, and 1 for those of a run that is deleted as a whole.
 CREATE TRIGGER step_runs_never_vanish BEFORE DELETE ON brain.step_runs FOR EACH ROW
     WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION brain.refuse_change();
 COMMENT ON TRIGGER step_runs_never_vanish ON brain.step_runs IS 'G13: a step goes only together with its run.';
+
+CREATE FUNCTION brain.delete_steps() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM brain.step_runs WHERE run_id = ANY (ARRAY(SELECT o.id FROM old_rows AS o));
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION brain.delete_steps() IS 'G13: the steps of a run go with it.';
+CREATE TRIGGER runs_delete_steps AFTER DELETE ON brain.runs REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION brain.delete_steps();
+COMMENT ON TRIGGER runs_delete_steps ON brain.runs IS 'G13: the steps of a run go with it.';
 
 CREATE FUNCTION brain.check_success() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -25,6 +26,7 @@ from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.trouble import place_of
+from brain_core.threads import in_thread
 
 if TYPE_CHECKING:
     from brain_core.engine.deliver import Delivery
@@ -58,18 +60,20 @@ class Brain:
 
         DatabaseError when there is no database to be had or its schema is newer than this brain-core.
         """
-        url, server = _database_url(settings.settings)
+        place = _Place(settings.settings)
         try:
-            db = await Database.open(url)
+            db = await Database.open(
+                await place.url(), pooler=settings.settings.database_pooler, renew=None if place.given else place.url
+            )
             try:
                 if ready:
                     await migrate.ensure_schema(db)
-                yield cls(settings, plugins, db, server)
+                yield cls(settings, plugins, db, place.server)
             finally:
                 await db.close()
         finally:
-            if server is not None:
-                server.close()
+            if place.server is not None:
+                place.server.close()
 
     def new_runner(self) -> Runner:
         """Return a runner for one workflow file in this process, in a thread of its own."""
@@ -136,7 +140,7 @@ class Brain:
         from brain_core.engine.sweep import sweep, worker_identity
 
         worker = worker_identity("run", self.settings.lease)
-        beats = Beats(self.db.url, worker.id, interval=self.settings.beat, limit=self.settings.lease)
+        beats = Beats(self.db, worker.id, interval=self.settings.beat, limit=self.settings.lease)
         beats.start()
         try:
             await sweep(self.db, worker.id, self.plugins.receivers)
@@ -235,11 +239,33 @@ async def load_plan(
         await runner.close()
 
 
-def _database_url(settings: Settings) -> tuple[str, EmbeddedServer | None]:
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value(), None
-    server = EmbeddedServer(settings.home, settings.embedded_idle)
-    return server.ensure(), server
+class _Place:
+    """Where the database is: given by the settings, or the embedded server's, which is started when it does not run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.given = None if settings.database_url is None else settings.database_url.get_secret_value()
+        self.server = None if self.given is not None else EmbeddedServer(settings.home, settings.embedded_idle)
+        self._one_at_a_time = threading.Lock()
+
+    async def url(self) -> str:
+        """Return the URL. A start that has begun is waited for, also by who is cancelled: half of one helps nobody."""
+        if self.given is not None:
+            return self.given
+        start = asyncio.ensure_future(in_thread(self._ensure, "brain-start"))
+        try:
+            url: str = await asyncio.shield(start)
+        except asyncio.CancelledError:
+            await asyncio.wait({start})
+            if not start.cancelled():
+                start.exception()
+            raise
+        return url
+
+    def _ensure(self) -> str:
+        if self.server is None:
+            raise AssertionError("only the embedded server is started")
+        with self._one_at_a_time:
+            return self.server.ensure()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from uuid import UUID
 
 from brain_core.errors import DatabaseError
@@ -22,8 +23,8 @@ class Beats:
     is away the thread goes on trying, once an interval.
     """
 
-    def __init__(self, url: str, worker: UUID, *, interval: float, limit: float) -> None:
-        self._url = url
+    def __init__(self, database: Database, worker: UUID, *, interval: float, limit: float) -> None:
+        self._place = database
         self._worker = worker
         self._interval = interval
         self._limit = limit
@@ -48,24 +49,18 @@ class Beats:
             asyncio.run(self._beat_until_stopped())
 
     async def _beat_until_stopped(self) -> None:
-        database: Database | None = None
+        # A connection that nobody answers is given up within a beat.
+        database = self._place.sibling(pool_size=1, command_timeout=self._interval)
         try:
             while True:
                 if self._loop_answers():
-                    try:
-                        if database is None:
-                            # A connection that nobody answers is given up within a beat.
-                            database = await Database.open(self._url, pool_size=1, command_timeout=self._interval)
+                    # While it is away nothing can be said; the next beat makes a new connection.
+                    with suppress(DatabaseError):
                         await workers.beat(database, self._worker)
-                    except DatabaseError:
-                        if database is not None:
-                            await database.close()
-                            database = None
                 if await asyncio.to_thread(self._stop.wait, self._interval):
                     return
         finally:
-            if database is not None:
-                await database.close()
+            await database.close()
 
     def _loop_answers(self) -> bool:
         loop = self._loop

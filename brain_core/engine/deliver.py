@@ -7,13 +7,12 @@ in between leaves it open and the next `brain` process delivers it again: at lea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 from brain_core.engine.runner import Runner
 from brain_core.errors import BrainError, PluginError
-from brain_core.plugin.quarantine import what_raised
 from brain_core.run import WORKFLOW_RECEIVER, Run
 from brain_core.store import deliveries, runs
 from brain_core.store.codec import visible
@@ -78,17 +77,18 @@ class Delivery:
                 plan = await runner.load(run.file)
                 if plan.digest != run.version:
                     raise PluginError(f"{run.file} has changed since the run; its on_finished was not called")
-            await asyncio.wait_for(runner.call_on_finished(run), self._time_limit)
-        except TimeoutError:
-            raise PluginError(f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)") from None
-        except (BrainError, KeyboardInterrupt):
-            raise
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            raise PluginError("on_finished raised CancelledError") from None
-        except BaseException as error:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
-            raise PluginError(f"on_finished raised {what_raised(error)}") from None
+            await self._bounded(runner.call_on_finished(run))
         finally:
             if own:
                 await runner.close()
+
+    async def _bounded(self, call: Coroutine[Any, Any, None]) -> None:
+        # Not wait_for: a TimeoutError of the hook's own would look like ours.
+        task = asyncio.ensure_future(call)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._time_limit)
+            if not done:
+                raise PluginError(f"on_finished took longer than {self._time_limit:g} s (setting hook_timeout)")
+            task.result()
+        finally:
+            task.cancel()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import json
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -21,6 +19,7 @@ from brain_core.inputs import accept_inputs
 from brain_core.loader import LoadedWorkflow, load_workflow
 from brain_core.placeholders import Json
 from brain_core.run import PlannedStep, Run
+from brain_core.threads import in_thread, what_raised
 from brain_core.workflow import Step
 
 CANCEL_GRACE = 10.0
@@ -117,9 +116,8 @@ class LocalRunner:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise PluginError("on_finished raised CancelledError") from None
-        except (SystemExit, KeyboardInterrupt) as error:
-            # Either would end the loop that this runs in.
-            raise PluginError(f"on_finished raised {type(error).__name__}: {error}") from error
+        except BaseException as error:  # SystemExit and the like would end the loop
+            raise PluginError(f"on_finished raised {what_raised(error)}") from error
 
     async def close(self) -> None:
         self._loaded = None
@@ -166,44 +164,6 @@ async def _call(step: Step, ctx: StepContext) -> Any:
 @lru_cache(maxsize=256)
 def _is_async(step_type: type[Step]) -> bool:
     return inspect.iscoroutinefunction(step_type.run)
-
-
-async def in_thread(call: Callable[[], Any]) -> Any:
-    """Call in a new daemon thread and return or raise what it does.
-
-    Not the loop's executor: its threads are joined at exit, so that a step which never returns would hold up the
-    process for ever. When the waiting task is cancelled the thread is left behind.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not future.done():
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-
-    def work() -> None:
-        value: Any = None
-        failure: BaseException | None = None
-        try:
-            value = context.run(call)
-        except (StopIteration, GeneratorExit) as error:
-            # A future cannot hold the first, and the second would look like the end of the coroutine that waits.
-            failure = RuntimeError(f"{type(error).__name__}: {error}")
-        except BaseException as error:  # noqa: BLE001 - carried over to the waiting task
-            failure = error
-        # The loop may be closed by now: then nobody waits any more.
-        if not loop.is_closed():
-            try:
-                loop.call_soon_threadsafe(settle, value, failure)
-            except RuntimeError:
-                return
-
-    threading.Thread(target=work, name="brain-step", daemon=True).start()
-    return await future
 
 
 def _failed(ctx: StepContext, error: str) -> StepReply:

@@ -71,7 +71,7 @@ class Runner(Protocol):
         ...
 
     async def call_on_finished(self, run: Run) -> None:
-        """Call the workflow's `on_finished`; raises what it raises."""
+        """Call the workflow's `on_finished`; PluginError says what it raised. Cancelling does not wait for it."""
         ...
 
     async def close(self) -> None:

@@ -124,7 +124,8 @@ class ThreadRunner:
         return await self._there(self._inner.run_step(request, pass_on))
 
     async def call_on_finished(self, run: Run) -> None:
-        await self._there(self._inner.call_on_finished(run))
+        # Told to stop when the caller gives up, but not waited for: a hook that blocks would take the grace of a step.
+        await self._there_unwaited(self._inner.call_on_finished(run))
 
     async def close(self) -> None:
         if self._loop is not None:

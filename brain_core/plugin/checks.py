@@ -12,7 +12,8 @@ from brain_core import __version__
 from brain_core.errors import nearest
 from brain_core.plugin import spec
 from brain_core.plugin.discovery import Found
-from brain_core.plugin.quarantine import Quarantine, one_line, trace_of, what_raised
+from brain_core.plugin.quarantine import Quarantine, trace_of
+from brain_core.threads import one_line, what_raised
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from brain_core.errors import PluginError
-from brain_core.plugin.quarantine import start_thread, what_raised
+from brain_core.threads import start_thread, what_raised
 
 
 async def call_hook(plugin: str, hook: str, call: Callable[[], Any], limit: float) -> None:

@@ -14,8 +14,9 @@ from brain_core.plugin import checks, spec
 from brain_core.plugin.discovery import Found, find_plugins
 from brain_core.plugin.events import call_hook
 from brain_core.plugin.info import PluginInfo, State
-from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of, what_raised
+from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of
 from brain_core.plugin.sections import disabled_of, sections_of, settings_from
+from brain_core.threads import what_raised
 
 if TYPE_CHECKING:
     import typer

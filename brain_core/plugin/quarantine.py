@@ -5,17 +5,15 @@ What cannot be had inside one process: code that ends it (`os._exit`), and code 
 
 from __future__ import annotations
 
-import contextvars
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from brain_core.threads import one_line, start_thread, what_raised
 
 T = TypeVar("T")
-
-MAX_REASON = 400
-"""How long a reason may get; what is cut stands in the detail."""
 
 
 class Quarantine(Exception):
@@ -33,22 +31,6 @@ class TookTooLong(Exception):
     def __init__(self, stack: str) -> None:
         self.stack = stack
         super().__init__("took too long")
-
-
-def one_line(text: str) -> str:
-    """Return a text as one line of bounded length."""
-    line = " ".join(text[: 4 * MAX_REASON].split())
-    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "…"
-
-
-def what_raised(error: BaseException) -> str:
-    """Return type and message of an exception in one line, even of one whose message cannot be had."""
-    try:
-        message = str(error)
-    except BaseException:  # noqa: BLE001 - a stranger's __str__
-        message = "(its message cannot be read)"
-    name = type(error).__name__
-    return one_line(f"{name}: {message}" if message else name)
 
 
 def trace_of(error: BaseException) -> str:
@@ -86,14 +68,6 @@ def bounded(call: Callable[[], T], limit: float, *, name: str) -> T:
     if trouble:
         raise trouble[0]
     return answer[0]
-
-
-def start_thread(work: Callable[[], Any], name: str) -> threading.Thread:
-    """Start a daemon thread that sees the context variables of the caller."""
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
-    thread.start()
-    return thread
 
 
 def stack_of(thread: threading.Thread) -> str:

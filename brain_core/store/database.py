@@ -1,15 +1,15 @@
 """Database: a few connections to one PostgreSQL, and statements called by name.
 
 The pool is our own because asyncpg's resets a connection with a round trip each time that it is given back. Everything
-here works behind a pooler in transaction mode when `statement_cache` is off.
+here works behind a pooler in transaction mode when `pooler` says that there is one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.store.statements import statement
@@ -35,14 +35,23 @@ _SETTINGS = {
 }
 
 
+Renew: TypeAlias = Callable[[], Awaitable[str]]
+"""Returns the URL to use from now on; called when no connection can be made. May start a server, and may be called from
+the loops of several threads at once."""
+
+
+class ConnectionLost(DatabaseUnreachable):
+    """There was a connection and it broke; what was asked may have happened or not."""
+
+
 class Session:
     """One connection, for as long as a block lasts."""
 
     def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
 
-    async def fetch(self, name: str, *args: Any) -> list[Record]:
-        rows: list[Record] = await self.connection.fetch(statement(name), *args)
+    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Record]:  # noqa: ASYNC109
+        rows: list[Record] = await self.connection.fetch(statement(name), *args, timeout=timeout)
         return rows
 
     async def script(self, text: str) -> None:
@@ -54,7 +63,8 @@ class Database:
     """A PostgreSQL database. `open` connects once; more connections are made when needed, up to `pool_size`.
 
     Every failure is a DatabaseError: DatabaseUnreachable when the connection could not be made or was lost (what was
-    asked may then have happened or not), else one that says what the server refused.
+    asked may then have happened or not), else one that says what the server refused. `command_timeout` (seconds) bounds
+    each statement, on a connection that nobody answers too. `renew` is asked when no connection can be made.
     """
 
     def __init__(
@@ -62,29 +72,30 @@ class Database:
         url: str,
         *,
         pool_size: int = 4,
-        statement_cache: bool = True,
+        pooler: bool = False,
         command_timeout: float = COMMAND_TIMEOUT,
+        renew: Renew | None = None,
     ) -> None:
-        self._command_timeout = command_timeout
         self.url = url
-        self._statement_cache = statement_cache
+        self._command_timeout = command_timeout
+        self._pooler = pooler
+        self._renew = renew
         self._idle: list[Connection[Any]] = []
         self._all: set[Connection[Any]] = set()
         self._slots = asyncio.Semaphore(pool_size)
 
     @classmethod
-    async def open(
-        cls,
-        url: str,
-        *,
-        pool_size: int = 4,
-        statement_cache: bool = True,
-        command_timeout: float = COMMAND_TIMEOUT,
-    ) -> Database:
-        """Connect once; `command_timeout` (seconds) bounds each statement, on a connection that nobody answers too."""
-        database = cls(url, pool_size=pool_size, statement_cache=statement_cache, command_timeout=command_timeout)
+    async def open(cls, url: str, **options: Any) -> Self:
+        """Connect once; the options are those of the class."""
+        database = cls(url, **options)
         database._idle.append(await database._connect())
         return database
+
+    def sibling(self, *, pool_size: int, command_timeout: float) -> Database:
+        """Return the same database with connections of its own, for the loop of another thread; none is made yet."""
+        return Database(
+            self.url, pool_size=pool_size, pooler=self._pooler, command_timeout=command_timeout, renew=self._renew
+        )
 
     async def __aenter__(self) -> Database:
         return self
@@ -104,15 +115,18 @@ class Database:
         for connection in tuple(self._all):
             self._drop(connection)
 
-    @staticmethod
-    def statement(name: str) -> str:
-        """Return the text of a named statement."""
-        return statement(name)
+    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Record]:  # noqa: ASYNC109
+        """Run a named statement and return its rows; `timeout` (seconds) instead of the one of all commands.
 
-    async def fetch(self, name: str, *args: Any) -> list[Record]:
-        """Run a named statement and return its rows."""
-        async with self.session() as session:
-            return await session.fetch(name, *args)
+        Every named statement can be repeated harmlessly (G17), and is, once, on a new connection when the one it went
+        to was lost: an idle connection shows only then that its server has gone.
+        """
+        try:
+            async with self.session() as session:
+                return await session.fetch(name, *args, timeout=timeout)
+        except ConnectionLost:
+            async with self.session() as session:
+                return await session.fetch(name, *args, timeout=timeout)
 
     async def fetchrow(self, name: str, *args: Any) -> Record | None:
         rows = await self.fetch(name, *args)
@@ -160,20 +174,33 @@ class Database:
         return await self._connect()
 
     async def _connect(self) -> Connection[Any]:
+        try:
+            connection = await self._dial()
+        except DatabaseUnreachable:
+            if self._renew is None:
+                raise
+            try:
+                self.url = await self._renew()
+            except DatabaseError as error:
+                # Who can wait tries again, as with any server that does not answer.
+                raise DatabaseUnreachable(str(error)) from error
+            connection = await self._dial()
+        self._all.add(connection)
+        return connection
+
+    async def _dial(self) -> Connection[Any]:
         import asyncpg
 
         try:
-            connection = await asyncpg.connect(
+            return await asyncpg.connect(
                 self.url,
                 timeout=CONNECT_TIMEOUT,
                 command_timeout=self._command_timeout,
-                statement_cache_size=200 if self._statement_cache else 0,
-                server_settings=_SETTINGS if self._statement_cache else _POOLER_SETTINGS,
+                statement_cache_size=0 if self._pooler else 200,
+                server_settings=_POOLER_SETTINGS if self._pooler else _SETTINGS,
             )
         except (*_driver_errors(), ValueError) as error:
             raise DatabaseUnreachable(refusal(self.url, error)) from error
-        self._all.add(connection)
-        return connection
 
     def _drop(self, connection: Connection[Any]) -> None:
         self._all.discard(connection)
@@ -193,7 +220,9 @@ def _told(url: str) -> Iterator[None]:
         yield
     except _driver_errors() as error:
         if is_lost(error):
-            raise DatabaseUnreachable(
+            # Not repeated at once: it has taken all the time that there was.
+            kind = DatabaseUnreachable if isinstance(error, TimeoutError) else ConnectionLost
+            raise kind(
                 f"the connection to {place_of(url)} was lost ({one_line(error)}); "
                 "what was being written may or may not be there"
             ) from error

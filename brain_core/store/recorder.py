@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 500
 MAX_BATCH_CHARS = 16 * 1024 * 1024
+REPLY_TIMEOUT = 5.0
+_CHARS_A_SECOND = 1024 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 _BETWEEN_RECEIVERS = "\x1f"
@@ -104,12 +106,16 @@ class Recorder:
     Each call returns after its commit. It raises ClaimLost when the run is no longer this worker's (or the worker was
     given up), DatabaseUnreachable when the database stayed away for `patience` seconds (what was being written may
     then be there or not), and DatabaseError when the database refused this write; the writes of other runs go on.
-    A caller that is cancelled while it waits leaves its write on its way.
+    A caller that is cancelled while it waits leaves its write on its way. A statement that has no answer after
+    `reply_timeout` seconds (more for a large one) is sent again on another connection.
     """
 
-    def __init__(self, db: Database, worker: WorkerIdentity, *, patience: float = 30.0) -> None:
+    def __init__(
+        self, db: Database, worker: WorkerIdentity, *, patience: float = 30.0, reply_timeout: float = REPLY_TIMEOUT
+    ) -> None:
         self.worker = worker
         self._db = db
+        self._reply_timeout = reply_timeout
         self._patience = patience
         self._queue: list[_Entry] = []
         self._writer: asyncio.Task[None] | None = None
@@ -225,6 +231,7 @@ class Recorder:
     async def _send(self, batch: list[_Entry]) -> None:
         starts = [entry.row for entry in batch if entry.is_start]
         ends = [entry.row for entry in batch if not entry.is_start]
+        timeout = self._reply_timeout + sum(entry.chars for entry in batch) / _CHARS_A_SECOND
         start_columns: Any = list(zip(*starts, strict=True))
         digests: list[str] = []
         if starts and self._versions:
@@ -241,11 +248,10 @@ class Recorder:
         if starts:
             sources = [self._versions[digest][0] for digest in digests]
             hooked = [self._versions[digest][1] for digest in digests]
-            rows = await self._db.fetch(
-                "record", self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns, hooked
-            )
+            row = (self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns, hooked)
+            rows = await self._db.fetch("record", *row, timeout=timeout)
         else:
-            rows = await self._db.fetch("record_changes", self.worker.id, *end_columns)
+            rows = await self._db.fetch("record_changes", self.worker.id, *end_columns, timeout=timeout)
         started_at, started, changed = rows[0]
         if started != len(starts) or changed != len(ends):
             await self._settle_one_by_one(batch)
@@ -262,7 +268,7 @@ class Recorder:
             (entry.run_id, 1, None, None, None) if entry.is_start else (*entry.row[:3], entry.row[5], entry.row[6])
             for entry in batch
         ]
-        rows = await self._db.fetch("recorded", self.worker.id, *zip(*keys, strict=True))
+        rows = await self._db.fetch("recorded", self.worker.id, *zip(*keys, strict=True), timeout=self._reply_timeout)
         there = {row["ordinal"]: row["started_at"] for row in rows}
         for ordinal, entry in enumerate(batch, 1):
             if entry.done.done():

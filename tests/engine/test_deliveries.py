@@ -121,9 +121,10 @@ async def test_a_file_that_changed_since_is_not_called_and_says_so(flows: Flows,
     [
         ("raise ValueError('no mail today')", "on_finished raised ValueError: no mail today"),
         ("raise SystemExit(3)", "on_finished raised SystemExit: 3"),
-        ("raise KeyboardInterrupt", "on_finished raised KeyboardInterrupt: "),
+        ("raise KeyboardInterrupt", "on_finished raised KeyboardInterrupt"),
         ("raise ValueError('a\\0b')", "on_finished raised ValueError: a\\x00b"),
         ("import asyncio; raise asyncio.CancelledError", "on_finished raised CancelledError"),
+        ("raise TimeoutError('no answer')", "on_finished raised TimeoutError: no answer"),
         ("threading.Event().wait(30)", "on_finished took longer than 1 s (setting hook_timeout)"),
     ],
 )
@@ -139,6 +140,24 @@ async def test_a_failing_on_finished_leaves_the_run_as_it_is(
     code, out, _ = await flows.brain("deliveries")
     assert "workflow  failed" in out
     assert error in out
+
+
+# A grace that no test lives to see: a hook that had it would never be given up.
+LONG_GRACE = """
+import sys
+from brain_core.engine import thread_runner
+thread_runner.CANCEL_GRACE = 3600.0
+from brain_core.cli.main import main
+sys.exit(main())
+"""
+
+
+async def test_a_hook_that_blocks_its_loop_gets_no_grace(flows: Flows, db: Database) -> None:
+    file = flows.write("first", "threading.Event().wait(1000)")
+    file.write_text(file.read_text().replace("def told", "async def told"))
+    code, _, err = await flows.brain("run", str(file), program=("-c", LONG_GRACE))
+    assert code == 0
+    assert "on_finished took longer than 1 s" in err
 
 
 async def test_a_failed_delivery_can_be_tried_again_by_hand(flows: Flows, db: Database) -> None:

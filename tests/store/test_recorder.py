@@ -108,8 +108,8 @@ class _LosesReplies(Database):
 
     cut = 0
 
-    async def fetch(self, name: str, *args: Any) -> list[Any]:
-        rows = await super().fetch(name, *args)
+    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Any]:  # noqa: ASYNC109
+        rows = await super().fetch(name, *args, timeout=timeout)
         if name.startswith("record") and name != "recorded" and self.cut % 2 == 0:
             self.cut += 1
             async with self.session() as session:
@@ -214,7 +214,7 @@ async def test_an_age_before_the_start_is_the_start(db: Database, make: Any) -> 
 
 
 async def test_works_behind_a_pooler_in_transaction_mode(database_url: str, make: Any) -> None:
-    async with await Database.open(database_url, statement_cache=False) as database:
+    async with await Database.open(database_url, pooler=True) as database:
         recorder = make.recorder(database, worker=make.worker(id=uuid4()))
         await asyncio.gather(*(make.run_once(recorder) for _ in range(20)))
         assert await runs.counts(database) == {"success": 20}

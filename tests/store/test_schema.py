@@ -97,14 +97,15 @@ _BREAKS = {
     "G19": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, digest, planned_steps) "
     "VALUES (gen_random_uuid(), now(), 'queued', 'w', 'f', 'unknown', '[{}]')",
     "step_runs_pkey": "INSERT INTO brain.step_runs SELECT * FROM brain.step_runs",
-    "step_runs_run_id_fkey": "INSERT INTO brain.step_runs (run_id, position, attempt, claim, started_at, ended_at, "
-    "name, type, status) VALUES (gen_random_uuid(), 0, 1, 1, now(), now(), 'a', 't', 'success')",
+    "G13: INSERT of a step into run .* not there": "INSERT INTO brain.step_runs (run_id, position, attempt, claim, "
+    "started_at, ended_at, name, type, status) VALUES (gen_random_uuid(), 0, 1, 1, now(), now(), 'a', 't', 'success')",
     "step_runs_status_known": ("step", "now(), now()", "'done', NULL", "0, 2"),
     "step_runs_ended_iff_not_running": ("step", "now(), NULL", "'success', NULL", "0, 2"),
     "step_runs_ends_after_start": ("step", "now(), now() - interval '1 s'", "'success', NULL", "0, 2"),
     "step_runs_failure_has_error": ("step", "now(), now()", "'failed', NULL", "0, 2"),
     "step_runs_counted": ("step", "now(), now()", "'success', NULL", "0, 0"),
     "G13: UPDATE of step_runs": "UPDATE brain.step_runs SET output = '1'",
+    "G13: UPDATE of runs": "UPDATE brain.runs SET id = gen_random_uuid()",
     "G13: DELETE of step_runs": "DELETE FROM brain.step_runs",
     "G13: DELETE of workflow_versions": "DELETE FROM brain.workflow_versions",
     "workers_kind_known": "UPDATE brain.workers SET kind = 'person'",
@@ -263,9 +264,8 @@ async def test_previous_history_and_find(db: Database, make: Any) -> None:
     for wrong in ("", "zz", "0" * 33, str(uuid4())):
         with pytest.raises(RunNotFound):
             await runs.find(db, wrong)
-    await make.sql(db, "UPDATE brain.runs SET id = 'abcdef00-0000-4000-8000-000000000001' WHERE status = 'running'")
-    twin = make.start(run_id=runs.UUID("abcdef00-0000-4000-8000-000000000002"))
-    await recorder.start_run(twin)
+    for last in (1, 2):
+        await recorder.start_run(make.start(run_id=runs.UUID(f"abcdef00-0000-4000-8000-00000000000{last}")))
     with pytest.raises(RunNotFound, match=r"several.*000001 \(flow\).*000002 \(flow\)"):
         await runs.find(db, "ABCDEF")
 

@@ -14,7 +14,7 @@ from brain_core.bounded import BoundedText
 from brain_core.context import MAX_LOG_CHARS, StepContext
 from brain_core.errors import UsageError
 from brain_core.loader import load_workflow
-from brain_core.run import FINAL, LEGAL, PlannedStep, Run, StepRun, may_become
+from brain_core.run import FINAL, LEGAL, PlannedStep, Run, StepRun
 from brain_core.starter import starter_file, write_starter
 
 
@@ -61,8 +61,6 @@ def test_context_logs_and_shows(tmp_path: Path) -> None:
 
 def test_final_statuses_are_final() -> None:
     assert {status for status, following in LEGAL.items() if not following} == FINAL
-    assert may_become("running", "success")
-    assert not may_become("success", "running")
 
 
 def test_run_facts() -> None:

@@ -10,7 +10,8 @@ changed AS (
         error = e.run_error,
         position = CASE WHEN e.position IS NULL THEN r.position
                         WHEN e.run_status IS NOT NULL THEN e.position
-                        ELSE LEAST(e.position + 1, jsonb_array_length(r.planned_steps) - 1) END,
+                        -- Never back: a repeated write may arrive long after the next one.
+                        ELSE GREATEST(r.position, LEAST(e.position + 1, jsonb_array_length(r.planned_steps) - 1)) END,
         -- A clock that was set back must not let the run end before its own steps did.
         ended_at = CASE WHEN e.run_status IS NOT NULL THEN
             GREATEST(r.started_at, statement_timestamp() - e.age_ended * interval '1 second',

@@ -77,7 +77,7 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
         return Analysis(text, {})
     # Late: only a command with placeholders is read, and the reader is a third of what this plugin imports.
     from brain_shell.grammar import read
-    from brain_shell.refusals import Checker
+    from brain_shell.refusals import check
 
     if text.count(HOLE) != len(shown):
         raise Refusal(1, "a NUL character stands in it", "remove it")
@@ -87,7 +87,7 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     parser, script = read(text, [names[name] for name in shown], shown)
     live = {name for number, name in enumerate(shown) if number not in parser.inert}
     if live or tainted or stdin:
-        Checker(shown, tainted, positional=True).check(script, stdin=stdin)
+        check(script, shown, tainted, stdin=stdin)
     if not shown:
         return Analysis(text, {})
     rendered = parser.render()

@@ -2,95 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+import re
+from collections.abc import Iterator
 
+from brain_shell.catalogue import (
+    CONTAINERS,
+    KEYWORDS,
+    LANGUAGES,
+    SSH_VALUED,
+    SUSPECTS,
+    WRAPPERS,
+    Wrapper,
+)
 from brain_shell.contexts import Refusal, Word
 from brain_shell.grammar import ASSIGNMENT
+from brain_shell.interpreters import from_stdin
+from brain_shell.taint import Code, Command, Taint, Words
 
-if TYPE_CHECKING:
-    from brain_shell.refusals import Checker
-
-Check: TypeAlias = Callable[["Checker", Sequence[Word], bool], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wrapper:
-    """`flags` are options without a value, `valued` those with one, `skip` how many operands come first."""
-
-    flags: str = ""
-    valued: str = ""
-    skip: int = 0
-    assigns: bool = False
-    long: frozenset[str] = frozenset()
+_EXEC_VALUED = frozenset({"-e", "-u", "-w", "-n", "-c", "--env", "--user", "--workdir", "--env-file"})
+_VERSION = re.compile(r"[0-9.]*[0-9]")
 
 
-WRAPPERS = {
-    "env": Wrapper("i0v", "uC", assigns=True, long=frozenset({"--ignore-environment", "--null"})),
-    "command": Wrapper("p"),
-    "builtin": Wrapper(),
-    "exec": Wrapper("cl", "a"),
-    "nohup": Wrapper(),
-    "nice": Wrapper("0123456789", "n"),
-    "time": Wrapper("pv", "fo"),
-    "timeout": Wrapper("v", "ks", skip=1, long=frozenset({"--foreground", "--preserve-status", "--verbose"})),
-    "gtimeout": Wrapper("v", "ks", skip=1, long=frozenset({"--foreground", "--preserve-status"})),
-    "xargs": Wrapper("0rtxp", "nPLsIEda", long=frozenset({"--null", "--no-run-if-empty"})),
-    "sudo": Wrapper("EHnSkbPA", "ugUChpr", assigns=True),
-    "doas": Wrapper("nL", "uC"),
-    "setsid": Wrapper("fwc"),
-    "ionice": Wrapper("t", "cnp"),
-    "stdbuf": Wrapper("", "ioe"),
-    "chroot": Wrapper(skip=1),
-    "flock": Wrapper("xsnuoF", "wE", skip=1),
-    "busybox": Wrapper(),
-    "taskset": Wrapper("a", skip=1),
-    "unbuffer": Wrapper("p"),
-    "caffeinate": Wrapper("dimsu"),
-}
-_KEYWORDS = frozenset({"if", "while", "until", "for", "case", "{", "!", "[[", "time", "function", "select"})
+def base_name(word: Word) -> str | None:
+    """Return the program's name without folder and version; None when only the run can know it."""
+    text = word.static
+    if word.globs and text not in ("[", "[["):
+        return None
+    if text is None:
+        if "/" not in word.tail:
+            return None
+        text = word.tail
+    name = text.rsplit("/", 1)[-1]
+    return _VERSION.sub("", name) if _VERSION.search(name) and _VERSION.sub("", name) in LANGUAGES else name
 
 
-def check_wrapper(checker: Checker, name: str, words: Sequence[Word], stdin: bool, check: Check) -> None:
-    """Find the command inside and check it as one of its own."""
-    rest = words[1:]
-    dirty = stdin or any(checker.tainted(word) for word in rest)
-    at = _options(checker, name, rest, dirty)
+def check_wrapper(taint: Taint, name: str, words: Words, stdin: bool) -> Iterator[Command]:
+    """Find the command inside."""
+    wrapper, rest = WRAPPERS[name], words[1:]
+    dirty = stdin or any(taint.tainted(word) for word in rest)
+    at = _options(taint, name, rest, dirty)
     if at is None:
         return
-    wrapper = WRAPPERS[name]
     for word in rest[: at + wrapper.skip + 1]:
-        if word.splits and not word.holes and checker.tainted(word):
+        if taint.may_split(word):
             raise Refusal(
-                word.line, f"{checker.what(word)} may become several words before '{name}'s command", "quote it"
+                word.line, f"{taint.what(word)} may become several words before '{name}'s command", "quote it"
             )
     while wrapper.assigns and at < len(rest) and ASSIGNMENT.match(rest[at].prefix):
-        checker.assignment(rest[at])
+        if taint.may_split(rest[at]):
+            raise Refusal(
+                rest[at].line, f"{taint.what(rest[at])} may become several words before '{name}'s command", "quote it"
+            )
+        taint.assignment(rest[at])
         at += 1
     for word in rest[at : at + wrapper.skip]:
-        if checker.tainted(word) and name not in ("timeout", "gtimeout"):
-            raise Refusal(word.line, f"{checker.what(word)} stands before the command that '{name}' runs", "name it")
+        if taint.tainted(word) and name not in ("timeout", "gtimeout"):
+            raise Refusal(word.line, f"{taint.what(word)} stands before the command that '{name}' runs", "name it")
     inner = list(rest[at + wrapper.skip :])
-    if inner and inner[0].static in _KEYWORDS:
+    if inner and inner[0].static in KEYWORDS:
         raise Refusal(inner[0].line, f"'{name}' stands before '{inner[0].static}'", "write it without")
     if name == "xargs" and inner:
-        extra = Word(words[0].line, parts=[None], variables={"@"})
-        replaces = any((word.static or "").startswith(("-I", "-i", "--replace", "-J")) for word in rest[:at])
-        inner = [inner[0], *((extra for _ in inner[1:]) if replaces else inner[1:]), extra]
+        inner = _with_stdin(words[0].line, inner, rest[:at])
         stdin = False
     if inner and inner[0].head.startswith("-") and dirty:
         raise Refusal(inner[0].line, f"'{name}' has an option where its command is expected", "write the command there")
     if inner:
-        check(checker, inner, stdin)
+        yield Command(inner, stdin, alone=False)
+    elif stdin and wrapper.starts_shell:
+        raise Refusal(words[0].line, f"'{name}' without a command starts a shell, which runs the value on its input")
 
 
-def _options(checker: Checker, name: str, rest: Sequence[Word], dirty: bool) -> int | None:
+def _with_stdin(line: int, inner: list[Word], options: Words) -> list[Word]:
+    """Return the command of xargs with what it adds: any number of words from its standard input."""
+    extra = Word(line, parts=[None], variables={"@"})
+    replaces = any((word.static or "").startswith(("-I", "-i", "--replace", "-J")) for word in options)
+    return [inner[0], *((extra for _ in inner[1:]) if replaces else inner[1:]), extra]
+
+
+def _options(taint: Taint, name: str, rest: Words, dirty: bool) -> int | None:
     """Return where the operands begin; None when nothing is run (`command -v`)."""
     wrapper, at = WRAPPERS[name], 0
     while at < len(rest):
         word = rest[at]
-        if checker.tainted(word) and not word.head:
+        if taint.tainted(word) and not word.head:
             return at
         if not word.head.startswith("-") or word.head == "-":
             return at
@@ -101,7 +95,7 @@ def _options(checker: Checker, name: str, rest: Sequence[Word], dirty: bool) -> 
         if name == "command" and text in ("-v", "-V"):
             return None
         consumed = _cluster(wrapper, text)
-        if consumed is None or (consumed and at < len(rest) and checker.tainted(rest[at])):
+        if consumed is None or (consumed and at < len(rest) and taint.tainted(rest[at])):
             if not dirty:
                 return None
             what = f"the option {text or word.head} of '{name}' cannot be read with certainty"
@@ -124,15 +118,17 @@ def _cluster(wrapper: Wrapper, text: str | None) -> int | None:
     return 0
 
 
-def check_find(checker: Checker, rest: Sequence[Word], stdin: bool, check: Check) -> None:
-    """Check the commands of -exec and its kin; three values in a row could spell one."""
+def check_find(taint: Taint, rest: Words, stdin: bool) -> Iterator[Command]:
+    """Find the commands of -exec and its kin; three values in a row could spell one."""
     free = [
         word
         for at, word in enumerate(rest)
-        if checker.tainted(word) and not word.head and not (at and rest[at - 1].head.startswith("-"))
+        if taint.tainted(word) and not word.head and not (at and rest[at - 1].head.startswith("-"))
     ]
-    if len(free) > 2 or any(word.splits for word in free):
-        raise Refusal(free[0].line, f"{checker.what(free[0])} and more could spell -exec for 'find'", "write ./{x}")
+    split = next((word for word in rest if taint.may_split(word)), None)
+    if len(free) > 2 or split is not None:
+        word = split or free[0]
+        raise Refusal(word.line, f"{taint.what(word)} and more could spell -exec for 'find'", 'write "./{x}"')
     at = 0
     while at < len(rest):
         if rest[at].static in ("-exec", "-execdir", "-ok", "-okdir"):
@@ -142,5 +138,45 @@ def check_find(checker: Checker, rest: Sequence[Word], stdin: bool, check: Check
                 inner.append(rest[at])
                 at += 1
             if inner:
-                check(checker, inner, stdin)
+                yield Command(inner, stdin, alone=False)
         at += 1
+
+
+def check_ssh(taint: Taint, name: str, rest: Words, line: int) -> Iterator[Code]:
+    """Find the command that runs on the other side, where a value comes on standard input."""
+    at = 0
+    while at < len(rest) and rest[at].head.startswith("-"):
+        text = rest[at].static or rest[at].head
+        at += 1
+        if text == "--":
+            break
+        letter = next((place for place, one in enumerate(text[1:], 1) if one in SSH_VALUED), None)
+        at += letter is not None and letter == len(text) - 1
+    remote = rest[at + 1 :]
+    if not remote or any(word.static is None for word in remote):
+        raise from_stdin(name, line)
+    yield Code(" ".join(word.static or "" for word in remote), remote[0].line, stdin=True)
+
+
+def hidden_commands(taint: Taint, name: str, rest: Words, stdin: bool) -> Iterator[Command]:
+    """Find known programs among the arguments of an unknown one (`docker exec box sh -c …`)."""
+    if name in CONTAINERS:
+        _container(taint, name, rest)
+    for at, word in enumerate(rest):
+        inner = base_name(word) if word.static else None
+        if inner in SUSPECTS and (at + 1 < len(rest) or stdin):
+            yield Command(rest[at:], stdin)
+
+
+def _container(taint: Taint, name: str, rest: Words) -> None:
+    """Refuse a value as the program of `docker exec BOX …` and `kubectl exec POD -- …`."""
+    texts = [word.static for word in rest]
+    if "exec" not in texts:
+        return
+    at = texts.index("exec") + 1
+    while at < len(rest) and rest[at].head.startswith("-") and texts[at] != "--":
+        at += 2 if texts[at] in _EXEC_VALUED else 1
+    program = texts.index("--", at) + 1 if "--" in texts[at:] else at + 1
+    for word in rest[at : program + 1]:
+        if taint.may_split(word) or (taint.tainted(word) and word is rest[min(program, len(rest) - 1)]):
+            raise Refusal(word.line, f"{taint.what(word)} stands where '{name} exec' expects a program", "name it")

@@ -1,0 +1,166 @@
+"""Connections that swallow what goes over them, at each kind of commit of a run: every write is there, once.
+
+Between the recorder and the real server stands a TCP proxy. A swallowed COMMIT reply may mean done (G17).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from brain_core.errors import DatabaseUnreachable
+from brain_core.store import runs
+from brain_core.store.database import Database
+
+Fault = Literal["everything", "reply"]
+# BindComplete: the beginning of the answer to a statement that has run (and, without a transaction, is committed).
+BIND_COMPLETE = b"2\x00\x00\x00\x04"
+
+
+class Proxy:
+    """Passes connections on to the server; a fault that is set hits those that exist at that moment."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._links: list[Link] = []
+        self._server: asyncio.Server | None = None
+        self.whole = False
+        """Whether new connections are swallowed too."""
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        account = self._parts.netloc.rpartition("@")[0] or "brain"
+        return f"postgresql://{account}@127.0.0.1:{port}{self._parts.path}?sslmode=disable"
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for link in self._links:
+            link.end()
+        await asyncio.gather(*(link.over for link in self._links), return_exceptions=True)
+
+    def swallow(self, fault: Fault) -> None:
+        for link in self._links:
+            link.fault = fault
+
+    @property
+    def swallowed(self) -> int:
+        return sum(link.swallowed for link in self._links)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = parse_qs(self._parts.query).get("host", [""])[0] or self._parts.hostname or "localhost"
+        port = self._parts.port or 5432
+        if host.startswith("/"):
+            upstream = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        else:
+            upstream = await asyncio.open_connection(host, port)
+        link = Link((reader, writer), upstream)
+        link.fault = "everything" if self.whole else None
+        self._links.append(link)
+        await link.over
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, client: Any, server: Any) -> None:
+        self.fault: Fault | None = None
+        self.swallowed = 0
+        self._writers = (client[1], server[1])
+        self.over = asyncio.gather(
+            self._pass(client[0], server[1], up=True), self._pass(server[0], client[1], up=False)
+        )
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self.fault == "reply" and not up and BIND_COMPLETE in data:
+                    self.fault = "everything"  # it is committed, and nobody will hear of it
+                if self.fault == "everything":
+                    self.swallowed += 1
+                else:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            if self.fault != "everything":
+                self.end()
+
+    def end(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    made = Proxy(database_url)
+    yield made
+    await made.stop()
+
+
+@pytest.mark.parametrize("fault", ["everything", "reply"])
+@pytest.mark.parametrize("commit", ["start", "step", "end"])
+async def test_each_commit_of_a_run_is_there_once(
+    commit: str, fault: Fault, proxy: Proxy, db: Database, make: Any
+) -> None:
+    async with await Database.open(await proxy.start()) as through:
+        recorder = make.recorder(through, reply_timeout=0.5)
+        begun = make.start()
+        for name, write in (
+            ("start", lambda: recorder.start_run(begun)),
+            ("step", lambda: recorder.finish_step(make.step(begun.run_id, 0, "one"))),
+            ("end", lambda: recorder.finish_run(make.success(begun.run_id, ("mail",)))),
+        ):
+            if name == commit:
+                proxy.swallow(fault)
+            await write()
+            if name == commit:
+                assert proxy.swallowed, "the fault has hit nothing"
+    run = await runs.get(db, begun.run_id)
+    assert (run.status, run.position) == ("success", 1)
+    assert [(step.name, step.attempt, step.status) for step in run.steps] == [
+        ("one", 1, "success"),
+        ("two", 1, "success"),
+    ]
+    assert len(await make.sql(db, "SELECT FROM brain.deliveries")) == 1
+    assert await runs.counts(db) == {"success": 1}
+
+
+async def test_runs_that_share_a_swallowed_commit_are_all_there_once(proxy: Proxy, db: Database, make: Any) -> None:
+    async with await Database.open(await proxy.start()) as through:
+        recorder = make.recorder(through, reply_timeout=0.5)
+        begun = [make.start() for _ in range(20)]
+        for fault in ("everything", "reply"):
+            proxy.swallow(fault)
+            await asyncio.gather(*(recorder.start_run(one) for one in begun))
+        proxy.swallow("reply")
+        await asyncio.gather(*(recorder.finish_step(make.step(one.run_id, 0, "one")) for one in begun))
+        proxy.swallow("reply")
+        await asyncio.gather(*(recorder.finish_run(make.success(one.run_id)) for one in begun))
+    assert await runs.counts(db) == {"success": 20}
+    assert len(await make.sql(db, "SELECT FROM brain.step_runs")) == 40
+
+
+async def test_a_network_that_stays_a_black_hole_is_given_up(proxy: Proxy, db: Database, make: Any) -> None:
+    async with await Database.open(await proxy.start()) as through:
+        recorder = make.recorder(through, reply_timeout=0.2, patience=0.0)
+        proxy.whole = True
+        proxy.swallow("everything")
+        with pytest.raises(DatabaseUnreachable):
+            await recorder.start_run(make.start())
+    assert await runs.counts(db) == {}
+
+
+async def test_a_result_that_arrives_late_does_not_take_the_run_back(db: Database, make: Any) -> None:
+    recorder, begun = make.recorder(db), make.start(steps=("one", "two", "three"))
+    await recorder.start_run(begun)
+    await recorder.finish_step(make.step(begun.run_id, 0, "one"))
+    await recorder.finish_step(make.step(begun.run_id, 1, "two"))
+    await recorder.finish_step(make.step(begun.run_id, 0, "one"))
+    assert (await runs.get(db, begun.run_id)).position == 2
