@@ -140,7 +140,7 @@ class Brain:
         from brain_core.engine.sweep import sweep, worker_identity
 
         worker = worker_identity("run", self.settings.lease)
-        beats = Beats(self.db, worker.id, interval=self.settings.beat, limit=self.settings.lease)
+        beats = Beats(self.db, lambda db: workers.beat(db, worker.id), interval=self.settings.beat, limit=self.settings.lease)
         beats.start()
         try:
             await sweep(self.db, worker.id, self.plugins.receivers)

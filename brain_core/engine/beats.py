@@ -8,26 +8,36 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from uuid import UUID
+from typing import Any
 
 from brain_core.errors import DatabaseError
-from brain_core.store import workers
 from brain_core.store.database import Database
 
 
 class Beats:
-    """Bumps the worker's counter every `interval` seconds while the loop answers within `limit` seconds.
+    """Calls `beat` every `interval` seconds while the engine's loop answers within `limit` seconds.
 
-    The first beat comes after one interval; a process that lives shorter opens no second connection. While the database
-    is away the thread goes on trying, once an interval.
+    `beat` runs in the thread's loop with the thread's connection; what it returns is handed to `on_beat` in the engine's
+    loop. The first one comes after one interval, so that a process that lives shorter opens no second connection. While
+    the database is away the thread goes on trying, once an interval.
     """
 
-    def __init__(self, database: Database, worker: UUID, *, interval: float, limit: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        beat: Callable[[Database], Awaitable[Any]],
+        *,
+        interval: float,
+        limit: float,
+        on_beat: Callable[[Any], None] | None = None,
+    ) -> None:
         self._place = database
-        self._worker = worker
+        self._beat = beat
         self._interval = interval
         self._limit = limit
+        self._on_beat = on_beat
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,11 +66,16 @@ class Beats:
                 if self._loop_answers():
                     # While it is away nothing can be said; the next beat makes a new connection.
                     with suppress(DatabaseError):
-                        await workers.beat(database, self._worker)
+                        self._hand_over(await self._beat(database))
                 if await asyncio.to_thread(self._stop.wait, self._interval):
                     return
         finally:
             await database.close()
+
+    def _hand_over(self, seen: Any) -> None:
+        if self._on_beat is not None and self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._on_beat, seen)
 
     def _loop_answers(self) -> bool:
         loop = self._loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from brain_core.errors import ClaimLost
 from brain_core.store.workers import WorkerIdentity
 
 if TYPE_CHECKING:
-    from brain_core.store.database import Database, Session
+    from brain_core.store.database import Database
 
 CHANNEL = "brain"
 """Notified, without a payload, when something is there to do; a hint only, the beat finds it too."""
@@ -85,13 +86,17 @@ async def park(db: Database, worker: UUID, run_id: UUID, claim: int, reason: str
     _ours(await db.fetchrow("run_park", worker, run_id, claim, reason), run_id)
 
 
-async def listen(session: Session, on_wake: Callable[[], None]) -> None:
-    """Call `on_wake` in this event loop whenever somebody notifies, as long as the connection lives."""
+async def listen(db: Database, on_wake: Callable[[], None]) -> None:
+    """Call `on_wake` in this event loop whenever somebody notifies; returns when the connection is lost.
 
-    def heard(*_: Any) -> None:
-        on_wake()
-
-    await session.connection.add_listener(CHANNEL, heard)
+    Holds one connection of `db`. Behind a pooler in transaction mode nothing is heard: polling finds it all the same.
+    """
+    lost = asyncio.Event()
+    async with db.session() as session:
+        connection = session.connection
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(CHANNEL, lambda *_: on_wake())
+        await lost.wait()
 
 
 def _ours(found: Any, run_id: UUID) -> None:
