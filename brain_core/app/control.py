@@ -1,0 +1,87 @@
+"""What people do to runs and daemons from any process: cancel, resume, follow, look at the daemons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from brain_core.errors import BrainError
+from brain_core.run import Run
+from brain_core.store import daemon, live, queue, runs
+
+if TYPE_CHECKING:
+    from brain_core.store.database import Database
+
+FRESH = 30.0
+LOOK_EVERY = 0.5
+"""Seconds between two looks of a follower."""
+LIVE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a request to cancel: `cancelled` at once, `requested` of its process, or `over` already."""
+
+    run: Run
+    answer: Literal["cancelled", "requested", "over"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One thing that a run has said: live output, the end of a step, or the end of the run (with its status)."""
+
+    kind: Literal["live", "step", "run"]
+    step: str
+    text: str
+    at: datetime | None
+    status: str | None = None
+
+
+class Control:
+    """`find` returns the run whose id begins so, or the last one for None."""
+
+    def __init__(self, db: Database, find: Callable[[str | None], Awaitable[Run]]) -> None:
+        self._db = db
+        self._find = find
+
+    async def cancel(self, id_prefix: str, reason: str = "cancelled by `brain cancel`") -> Cancelled:
+        """End a run as cancelled: at once when it is queued or parked, by its own process when it runs."""
+        run = await self._find(id_prefix)
+        answer = await queue.cancel_request(self._db, UUID(run.id), reason)
+        return Cancelled(await runs.get(self._db, UUID(run.id)), answer)
+
+    async def resume_run(self, id_prefix: str) -> Run:
+        """Queue a parked run again. BrainError when it is not parked."""
+        run = await self._find(id_prefix)
+        if not await queue.unpark(self._db, UUID(run.id)):
+            raise BrainError(f"run {run.short_id} is {run.status}, not parked; only a parked run can be resumed")
+        return await runs.get(self._db, UUID(run.id))
+
+    async def daemons(self) -> list[dict[str, Any]]:
+        """Return the daemons that count as alive, each with the age of its last tick in seconds."""
+        return [{**row, "fresh": row["tick_age"] <= FRESH} for row in await daemon.daemons(self._db)]
+
+    async def logs(self, id_prefix: str | None, *, follow: bool = False) -> AsyncIterator[Said]:
+        """Yield what a run has said so far, in order; with `follow` go on until it has ended."""
+        run_id = UUID((await self._find(id_prefix)).id)
+        seen, told = 0, 0
+        while True:
+            # The run first: what it said before its end is then read after it.
+            run = await runs.get(self._db, run_id)
+            names = [step.name for step in run.planned]
+            while batch := await live.read(self._db, run_id, seen, LIVE_BATCH):
+                for row in batch:
+                    seen = row.seq
+                    yield Said("live", names[row.position or 0], row.text, row.at)
+            for step in run.steps[told:]:
+                told += 1
+                yield Said("step", step.name, step.error or "", step.ended_at, step.status)
+            if run.final or run.status == "parked" or not follow:
+                text = f"run {run.short_id}: {run.status}" + (f": {run.error}" if run.error else "")
+                yield Said("run", "", text, run.ended_at, run.status)
+                return
+            await asyncio.sleep(LOOK_EVERY)
