@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brain_core.builtin.cron import Cron
     from brain_core.builtin.function import FunctionStep
     from brain_core.context import StepContext
     from brain_core.errors import BrainError, StepFailed, TriggerRefused
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BrainError": "errors",
+    "Cron": "builtin.cron",
     "FunctionStep": "builtin.function",
     "JsonTemplate": "templates",
     "Placeholder": "placeholders",
@@ -45,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "BrainError",
+    "Cron",
     "FunctionStep",
     "JsonTemplate",
     "Placeholder",
