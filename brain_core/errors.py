@@ -11,6 +11,7 @@
     ├── TriggerRefused             a trigger cannot be registered as it is                exit 1
     ├── TriggerNotFound            no trigger has that name                               exit 1
     ├── RunNotFound                no run, or several, answer to an id                    exit 1
+    ├── RunnerDied             the process that ran a workflow's code has ended           exit 1
     ├── ClaimLost                  another worker has taken this run over                 exit 1
     └── DatabaseError              the database cannot be used                            exit 3
         ├── DatabaseUnreachable    no server, wrong password, connection lost
@@ -84,6 +85,10 @@ class TriggerNotFound(BrainError):
 
 class RunNotFound(BrainError):
     """No run answers to the given id, or several begin with it."""
+
+
+class RunnerDied(BrainError):
+    """The process that ran a workflow's code has ended; the text names its exit code or signal."""
 
 
 class ClaimLost(BrainError):

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from brain_core.engine.events import Event, Watch, nobody
 from brain_core.engine.executor import Execution, RunHooks
 from brain_core.engine.local_runner import LocalRunner
-from brain_core.engine.runner import StepReply, StepRequest
+from brain_core.engine.runner import MAX_OUTPUT, StepRequest
 from brain_core.engine.sweep import worker_identity
 from brain_core.loader import LoadedWorkflow
-from brain_core.placeholders import Json, Previous, Scope
+from brain_core.placeholders import Json, Previous
 from brain_core.run import Run, StepRun
 from brain_core.store import migrate, runs, workers
 from brain_core.store.codec import decode, encode
@@ -26,10 +27,20 @@ from brain_core.store.database import Database
 from brain_core.store.recorder import Recorder
 from brain_core.workflow import Step, Workflow
 
-__all__ = ["NoHooks", "Recording", "StepReply", "run_step", "run_workflow", "worker_identity"]
+__all__ = ["NoHooks", "Recording", "StepResult", "run_step", "run_workflow", "worker_identity"]
 
-MAX_OUTPUT = 16 * 1024 * 1024
 LEASE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How a step ended: its output and details as the history would give them back."""
+
+    status: Literal["success", "failed"]
+    output: Json = None
+    error: str | None = None
+    log: str = ""
+    details: Mapping[str, Json] = field(default_factory=dict)
 
 
 class NoHooks:
@@ -67,7 +78,7 @@ async def run_step(
     settings: Mapping[type, Any] | None = None,
     folder: Path | None = None,
     on_live: Any = None,
-) -> StepReply:
+) -> StepResult:
     """Run one step as an engine would, without a database, and return how it ended.
 
     `steps` are the outputs of earlier steps, `previous` those of the last successful run (None: there was none),
@@ -79,19 +90,19 @@ async def run_step(
         name="under_test", steps=(step,), inputs={}, description="", on_finished=None
     )
     runner.hold(LoadedWorkflow(placeholder, (folder or Path.cwd()) / "under_test.py", {}, ""))
-    scope = Scope(
-        steps or {},
+    request = StepRequest(
+        str(UUID(int=0)),
+        0,
+        1,
+        {name: encode(value, MAX_OUTPUT).text for name, value in (steps or {}).items()},
         inputs or {},
         {"id": str(UUID(int=0)), "workflow": "under_test", "started_at": "2000-01-01T00:00:00+00:00"},
         None if previous is None else Previous(str(UUID(int=1)), previous),
         trigger,
     )
-    request = StepRequest(str(UUID(int=0)), 0, 1, scope)
     reply = await runner.run_step(request, on_live or (lambda text: None))
-    if reply.status != "success":
-        return reply
-    kept = encode(reply.output, MAX_OUTPUT)
-    return StepReply("success", decode(kept.text), None, reply.log, {**reply.details, **kept.notes})
+    output = None if reply.output is None else decode(reply.output)
+    return StepResult(reply.status, output, reply.error, reply.log, decode(reply.details))
 
 
 async def run_workflow(

@@ -219,7 +219,11 @@ def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
     from brain_core.engine.local_runner import LocalRunner
     from brain_core.engine.thread_runner import ThreadRunner
 
-    inner = LocalRunner(check=lambda step: plugins.refusal_of(type(step)), settings=plugins.settings_for_steps)
+    inner = LocalRunner(
+        check=lambda step: plugins.refusal_of(type(step)),
+        settings=plugins.settings_for_steps,
+        max_output=settings.max_output,
+    )
     return ThreadRunner(inner, import_timeout=settings.import_timeout)
 
 

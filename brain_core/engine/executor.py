@@ -27,8 +27,8 @@ from brain_core.engine.events import (
     Watch,
 )
 from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
-from brain_core.errors import StepFailed
-from brain_core.placeholders import Json, Previous, Scope
+from brain_core.errors import RunnerDied
+from brain_core.placeholders import Json, Previous
 from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
 from brain_core.store.codec import decode, encode, visible
 from brain_core.store.recorder import Recorder, RunEnd, RunStart, StepEnd
@@ -70,7 +70,7 @@ class Execution:
         self._max_output = max_output
         self._previous = previous
         self._trigger = trigger
-        self._outputs: dict[str, Json] = {}
+        self._outputs: dict[str, str] = {}
         self._steps: list[StepRun] = []
         self._claim = 1
         self._cancel_reason: str | None = None
@@ -107,7 +107,6 @@ class Execution:
             if step.status == "cancelled":
                 return await self._end(run, "cancelled", self._cancel_reason, (step, write))
             if step.status != "success":
-                # Its output may have been refused by the codec: the row decides, not the reply.
                 return await self._end(run, "failed", f"step '{planned.name}': {step.error}", (step, write))
             if position == last:
                 return await self._end(run, "success", None, (step, write))
@@ -153,7 +152,7 @@ class Execution:
     async def _attempt(self, run: Run, position: int) -> tuple[StepReply, StepStatus]:
         """Run one step; its output comes back as it will be stored, so that later steps see what the history has."""
         name = self.plan.steps[position].name
-        request = StepRequest(run.id, position, 1, self._scope(run))
+        request = self._request(run, position)
         self._in_step = asyncio.current_task()
         try:
             reply = await self._runner.run_step(request, lambda text: self._watch(Live(name, text)))
@@ -165,17 +164,30 @@ class Execution:
             while self._in_step is not None and self._in_step.cancelling():
                 self._in_step.uncancel()
             return StepReply("failed", error=self._cancel_reason), "cancelled"
+        except RunnerDied as problem:
+            return StepReply("failed", error=str(problem)), "failed"
         finally:
             self._in_step = None
         return reply, reply.status
 
-    def _scope(self, run: Run) -> Scope:
+    def _request(self, run: Run, position: int) -> StepRequest:
+        """Return what the step needs to run; of other values only those that it reads, for they may be large."""
+        reads = self.plan.reads[position]
         facts = {
             "id": run.id,
             "workflow": run.workflow,
             "started_at": "" if run.started_at is None else run.started_at.isoformat(),
         }
-        return Scope(self._outputs, self._inputs, facts, self._previous, self._trigger)
+        return StepRequest(
+            run.id,
+            position,
+            1,
+            outputs={name: self._outputs[name] for name in reads if name in self._outputs},
+            inputs=self._inputs if "inputs" in reads else {},
+            facts=facts,
+            previous=self._previous if "previous" in reads else None,
+            trigger=self._trigger if "trigger" in reads else None,
+        )
 
     def _step_row(
         self,
@@ -187,22 +199,11 @@ class Execution:
         run_began: float,
     ) -> tuple[StepRun, StepEnd]:
         planned = self.plan.steps[position]
-        output: str | None = None
-        error, details = reply.error, dict(reply.details)
-        if status == "success":
-            try:
-                encoded = encode(reply.output, self._max_output)
-            except StepFailed as problem:
-                status, error = "failed", str(problem)
-            except Exception as problem:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
-                # An output whose own methods raise while it is read.
-                status, error = "failed", f"the output cannot be recorded: {type(problem).__name__} while it was read"
-            else:
-                output = encoded.text
-                self._outputs[planned.name] = decode(output)
-                details.update(encoded.notes)
+        output = reply.output
+        if output is not None:
+            self._outputs[planned.name] = output
         # Errors and logs come from outside too; the codec makes them fit for text columns.
-        error = None if error is None else visible(error)
+        error = None if reply.error is None else visible(reply.error)
         log = visible(reply.log)
         now = time.monotonic()
         step = StepRun(
@@ -213,10 +214,10 @@ class Execution:
             status=status,
             started_at=_at(run, took[0] - run_began),
             ended_at=_at(run, took[1] - run_began),
-            output=self._outputs.get(planned.name),
+            output=None if output is None else decode(output),
             error=error,
             log=log,
-            details=details,
+            details={} if reply.details == "{}" else decode(reply.details),
         )
         self._steps.append(step)
         write = StepEnd(
@@ -230,20 +231,11 @@ class Execution:
             output=output,
             error=error,
             log=log,
-            details=self._encoded_details(details),
+            details=reply.details,
             age_started=now - took[0],
             age_ended=now - took[1],
         )
         return step, write
-
-    def _encoded_details(self, details: dict[str, Any]) -> str:
-        if not details:
-            return "{}"
-        try:
-            return encode(details, self._max_output).text
-        except StepFailed as problem:
-            # Too large: what the step did is recorded all the same.
-            return encode({"details_lost": str(problem)}, self._max_output).text
 
     async def _end(self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None) -> Run:
         await self._recorder.finish_run(

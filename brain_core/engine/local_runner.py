@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,12 +14,13 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from brain_core.context import StepContext
-from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.runner import MAX_OUTPUT, Plan, StepReply, StepRequest
 from brain_core.errors import BrainError, PluginError, StepFailed
 from brain_core.inputs import accept_inputs
 from brain_core.loader import LoadedWorkflow, load_workflow
-from brain_core.placeholders import Json
+from brain_core.placeholders import Json, Scope
 from brain_core.run import PlannedStep, Run
+from brain_core.store.codec import decode, encode
 from brain_core.threads import in_thread, what_raised
 from brain_core.workflow import Step
 
@@ -29,16 +31,22 @@ MAX_ERROR_CHARS = 8_192
 
 
 class LocalRunner:
-    """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say)."""
+    """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say).
+
+    `max_output` is the largest output that is kept, in bytes of JSON.
+    """
 
     def __init__(
         self,
         *,
         check: Callable[[Step], str | None] | None = None,
         settings: dict[type, Any] | None = None,
+        max_output: int = MAX_OUTPUT,
     ) -> None:
         self._check = check
         self._settings = settings or {}
+        self._max_output = max_output
+        self._plain = _PlainCalls()
         self._loaded: LoadedWorkflow | None = None
 
     @property
@@ -46,6 +54,11 @@ class LocalRunner:
         if self._loaded is None:
             raise RuntimeError("no workflow is loaded")
         return self._loaded
+
+    @property
+    def left_behind(self) -> int:
+        """How many plain steps go on in their threads though their cancellation or time limit has ended them."""
+        return len(self._plain.left)
 
     async def load(self, file: str | Path) -> Plan:
         return self.hold(load_workflow(file, check=self._check))
@@ -61,9 +74,7 @@ class LocalRunner:
             sources=loaded.sources,
             steps=tuple(PlannedStep(step.name, step.type_label()) for step in workflow.steps),
             description=workflow.description,
-            reads_previous=any(
-                placeholder.root == "previous" for step in workflow.steps for _, placeholder in step.placeholders()
-            ),
+            reads=tuple(frozenset(found.root for _, found in step.placeholders()) for step in workflow.steps),
             has_on_finished=workflow.on_finished is not None,
             inputs={
                 name: {
@@ -92,16 +103,39 @@ class LocalRunner:
             on_live=on_live,
         )
         try:
-            output = await _run(step.resolved(request.scope), ctx)
+            output = await _run(step.resolved(_scope(request)), ctx, self._plain)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            return _failed(ctx, "CancelledError: the step cancelled itself")
+            return self._failed(ctx, "CancelledError: the step cancelled itself")
         except TimeoutError as error:
-            return _failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
+            return self._failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
         except BaseException as error:  # noqa: BLE001 - whatever a step raises, sys.exit included, is its failure
-            return _failed(ctx, _describe(error, ctx))
-        return StepReply("success", output, None, ctx.logged, _details(ctx))
+            return self._failed(ctx, _describe(error, ctx))
+        return self._succeeded(ctx, output)
+
+    def _succeeded(self, ctx: StepContext, output: Any) -> StepReply:
+        try:
+            encoded = encode(output, self._max_output)
+        except StepFailed as problem:
+            return self._failed(ctx, str(problem))
+        except BaseException as problem:  # noqa: BLE001 - an output whose own methods raise while it is read
+            name = type(problem).__name__
+            return self._failed(ctx, f"the output cannot be recorded: {name} while it was read")
+        return StepReply("success", encoded.text, None, ctx.logged, self._details(ctx, encoded.notes))
+
+    def _failed(self, ctx: StepContext, error: str) -> StepReply:
+        return StepReply("failed", None, error, ctx.logged, self._details(ctx, {}))
+
+    def _details(self, ctx: StepContext, notes: Mapping[str, int]) -> str:
+        """Return the step's details as far as JSON can hold them; a step's work is not lost over a bad detail."""
+        if not ctx.details and not notes:
+            return "{}"
+        try:
+            kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
+            return encode({**kept, **notes}, self._max_output).text
+        except Exception as error:  # noqa: BLE001 - a stranger's objects; or too large
+            return encode({"details_lost": _text_of(error)[:MAX_ERROR_CHARS], **notes}, MAX_OUTPUT).text
 
     async def call_on_finished(self, run: Run) -> None:
         hook = self.loaded.workflow.on_finished
@@ -109,7 +143,7 @@ class LocalRunner:
             return
         try:
             # In a thread, a hook that raises KeyboardInterrupt or SystemExit does not end the loop.
-            answer = hook(run) if inspect.iscoroutinefunction(hook) else await in_thread(lambda: hook(run))
+            answer = hook(run) if inspect.iscoroutinefunction(hook) else await self._plain(lambda: hook(run))
             if inspect.isawaitable(answer):
                 await answer
         except asyncio.CancelledError:
@@ -131,10 +165,41 @@ class EndedByItself(StepFailed):
     """A step raised what ends a program (`sys.exit`, KeyboardInterrupt); it has failed, and the program goes on."""
 
 
-async def _run(step: Step, ctx: StepContext) -> Any:
+class _PlainCalls:
+    """Calls plain functions in threads; `left` are those that go on though nobody waits for them any more."""
+
+    def __init__(self) -> None:
+        self.left: set[object] = set()
+
+    async def __call__(self, call: Callable[[], Any]) -> Any:
+        mark = object()
+        ended = threading.Event()
+
+        def work() -> Any:
+            try:
+                return call()
+            finally:
+                ended.set()
+                self.left.discard(mark)
+
+        try:
+            return await in_thread(work)
+        finally:
+            if not ended.is_set():
+                self.left.add(mark)
+                if ended.is_set():
+                    self.left.discard(mark)
+
+
+def _scope(request: StepRequest) -> Scope:
+    outputs = {name: decode(text) for name, text in request.outputs.items()}
+    return Scope(outputs, request.inputs, request.facts, request.previous, request.trigger)
+
+
+async def _run(step: Step, ctx: StepContext, plain: _PlainCalls) -> Any:
     if step.timeout is None:
-        return await _call(step, ctx)
-    task = asyncio.ensure_future(_call(step, ctx))
+        return await _call(step, ctx, plain)
+    task = asyncio.ensure_future(_call(step, ctx, plain))
     try:
         done, _ = await asyncio.wait({task}, timeout=step.timeout)
         if done:
@@ -149,12 +214,12 @@ async def _run(step: Step, ctx: StepContext) -> Any:
                 task.exception()
 
 
-async def _call(step: Step, ctx: StepContext) -> Any:
+async def _call(step: Step, ctx: StepContext, plain: _PlainCalls) -> Any:
     try:
         if _is_async(type(step)) or getattr(step, "is_async", False):
             answer = step.run(ctx)
         else:
-            answer = await in_thread(lambda: step.run(ctx))
+            answer = await plain(lambda: step.run(ctx))
         return await answer if inspect.isawaitable(answer) else answer
     except (KeyboardInterrupt, SystemExit) as error:
         # A task that ends with one of these takes its event loop with it.
@@ -164,21 +229,6 @@ async def _call(step: Step, ctx: StepContext) -> Any:
 @lru_cache(maxsize=256)
 def _is_async(step_type: type[Step]) -> bool:
     return inspect.iscoroutinefunction(step_type.run)
-
-
-def _failed(ctx: StepContext, error: str) -> StepReply:
-    return StepReply("failed", None, error, ctx.logged, _details(ctx))
-
-
-def _details(ctx: StepContext) -> dict[str, Any]:
-    """Return the step's details as far as JSON can hold them; a step's work is not lost over a bad detail."""
-    if not ctx.details:
-        return {}
-    try:
-        kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
-    except Exception as error:  # noqa: BLE001 - a stranger's objects
-        return {"details_lost": _text_of(error)}
-    return kept
 
 
 def _named(error: BaseException) -> str:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from brain_core.placeholders import Json, Scope
+from brain_core.placeholders import Json, Previous
 from brain_core.run import PlannedStep, Run
+
+MAX_OUTPUT = 16 * 1024 * 1024
+"""The largest output of a step where nothing else is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +28,43 @@ class Plan:
     sources: Mapping[str, str]
     steps: tuple[PlannedStep, ...]
     description: str = ""
-    reads_previous: bool = False
+    reads: tuple[frozenset[str], ...] = ()
+    """For each step the first names of its placeholders: earlier steps, and reserved ones such as `previous`."""
     has_on_finished: bool = False
     inputs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """For each declared input its `type`, whether it is `required`, and its `default`."""
 
+    @property
+    def reads_previous(self) -> bool:
+        return any("previous" in names for names in self.reads)
+
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """Run one attempt of the step at `position` (from 0) with the values in `scope`."""
+    """Run one attempt of the step at `position` (from 0) with the values that its placeholders read.
+
+    `outputs` are those of earlier steps, as JSON text; `facts` is what `{run.…}` reads.
+    """
 
     run_id: str
     position: int
     attempt: int
-    scope: Scope
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    previous: Previous | None = None
+    trigger: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepReply:
-    """How the attempt ended. `output` is what `run()` returned, as it was returned."""
+    """How the attempt ended. `output` (None unless it succeeded) and `details` are JSON text as the store keeps it."""
 
     status: Literal["success", "failed"]
-    output: Any = None
+    output: str | None = None
     error: str | None = None
     log: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: str = "{}"
 
 
 class Runner(Protocol):
@@ -65,6 +80,8 @@ class Runner(Protocol):
 
     async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
         """Run one step and return how it ended; whatever the step raises is in the reply.
+
+        RunnerDied when the process that ran it has ended.
 
         Cancelling the call ends the step (its processes too) before CancelledError comes out.
         """

@@ -13,7 +13,6 @@ from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import StepRequest
 from brain_core.engine.thread_runner import ThreadRunner
 from brain_core.errors import WorkflowFileError
-from brain_core.placeholders import Scope
 
 RUN_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -66,12 +65,12 @@ async def test_an_async_step_that_blocks_does_not_stop_the_engines_loop(tmp_path
     runner = ThreadRunner(LocalRunner(), import_timeout=30)
     await runner.load(write(tmp_path, BLOCKS))
     blocking = asyncio.Event()
-    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1, Scope()), lambda text: blocking.set()))
+    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1), lambda text: blocking.set()))
     await asyncio.wait_for(blocking.wait(), 20)
     # This line is only reached because the loop here goes on while the step blocks there.
     module = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(tmp_path / "flow.py"))
     module.release.set()
-    assert (await task).output is True
+    assert (await task).output == "true"
     await runner.close()
 
 
@@ -85,7 +84,7 @@ async def test_cancelling_waits_until_the_step_has_cleaned_up(tmp_path: Path) ->
         said.append(text)
         (waiting if text == "waiting" else cleaned).set()
 
-    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 1, 1, Scope()), hear))
+    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 1, 1), hear))
     await asyncio.wait_for(waiting.wait(), 20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
