@@ -15,6 +15,7 @@ import asyncpg
 
 from brain_core import Step, StepContext, Workflow
 from brain_core.embedded import EmbeddedServer
+from brain_core.engine.beginning import new_run
 from brain_core.engine.executor import Execution
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import Plan
@@ -69,15 +70,16 @@ class Bench:
         return cls(db, steps)
 
     async def run_once(self) -> None:
-        await Execution(
+        execution = Execution(
             self.plan,
-            {},
+            run_id=uuid4(),
             runner=self.runner,
             recorder=self.recorder,
             hooks=NoHooks(),
             watch=lambda event: None,
-            max_output=MAX_OUTPUT,
-        ).run()
+        )
+        begin = new_run(self.plan, {}, run_id=execution.run_id, recorder=self.recorder, max_output=MAX_OUTPUT)
+        await execution.run(begin)
 
     async def close(self) -> None:
         await self.recorder.drain()

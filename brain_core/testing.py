@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from brain_core.engine.beginning import new_run
 from brain_core.engine.events import Event, Watch, nobody
 from brain_core.engine.executor import Execution, RunHooks
 from brain_core.engine.local_runner import LocalRunner
@@ -131,16 +132,19 @@ async def run_workflow(
         recorder.add_version(plan.digest, dict(plan.sources))
         found = await runs.previous(db, plan.workflow) if plan.reads_previous else None
         try:
-            return await Execution(
-                plan,
-                accepted,
-                runner=runner,
-                recorder=recorder,
-                hooks=hooks or NoHooks(),
-                watch=watch,
-                max_output=MAX_OUTPUT,
-                previous=None if found is None else Previous(str(found[0]), found[1]),
-            ).run()
+            execution = Execution(
+                plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=hooks or NoHooks(), watch=watch
+            )
+            return await execution.run(
+                new_run(
+                    plan,
+                    accepted,
+                    run_id=execution.run_id,
+                    recorder=recorder,
+                    max_output=MAX_OUTPUT,
+                    previous=None if found is None else Previous(str(found[0]), found[1]),
+                )
+            )
         finally:
             await recorder.drain()
             await workers.stop(db, worker.id)

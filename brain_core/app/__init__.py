@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
@@ -29,6 +29,7 @@ from brain_core.store.trouble import place_of
 from brain_core.threads import in_thread
 
 if TYPE_CHECKING:
+    from brain_core.app.triggers import Triggers
     from brain_core.engine.deliver import Delivery
     from brain_core.engine.runner import Plan, Runner
     from brain_core.store.workers import WorkerIdentity
@@ -75,6 +76,13 @@ class Brain:
             if place.server is not None:
                 place.server.close()
 
+    @property
+    def triggers(self) -> Triggers:
+        """What people do with schedules and other triggers."""
+        from brain_core.app.triggers import Triggers
+
+        return Triggers(self)
+
     def new_runner(self) -> Runner:
         """Return a runner for one workflow file in this process, in a thread of its own."""
         return new_runner(self.settings, self.plugins)
@@ -104,6 +112,7 @@ class Brain:
             await runner.close()
 
     async def _run(self, plan: Plan, inputs: dict[str, Json], runner: Runner, watch: Watch) -> Run:
+        from brain_core.engine.beginning import new_run
         from brain_core.engine.executor import Execution
         from brain_core.store.recorder import Recorder
 
@@ -111,18 +120,19 @@ class Brain:
             recorder = Recorder(self.db, worker)
             recorder.add_version(plan.digest, plan.sources, on_finished=plan.has_on_finished)
             execution = Execution(
+                plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=self.plugins, watch=watch
+            )
+            begin = new_run(
                 plan,
                 inputs,
-                runner=runner,
+                run_id=execution.run_id,
                 recorder=recorder,
-                hooks=self.plugins,
-                watch=watch,
                 max_output=self.settings.max_output,
                 previous=await self._previous(plan),
             )
             try:
                 with _ended_by_signals(execution.cancel):
-                    run = await execution.run()
+                    run = await execution.run(begin)
             finally:
                 await recorder.drain()
             problems = await self._delivery().deliver(run, execution.receivers, runner)
@@ -140,7 +150,9 @@ class Brain:
         from brain_core.engine.sweep import sweep, worker_identity
 
         worker = worker_identity("run", self.settings.lease)
-        beats = Beats(self.db, lambda db: workers.beat(db, worker.id), interval=self.settings.beat, limit=self.settings.lease)
+        beats = Beats(
+            self.db, lambda db: workers.beat(db, worker.id), interval=self.settings.beat, limit=self.settings.lease
+        )
         beats.start()
         try:
             await sweep(self.db, worker.id, self.plugins.receivers)

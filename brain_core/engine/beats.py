@@ -19,9 +19,9 @@ from brain_core.store.database import Database
 class Beats:
     """Calls `beat` every `interval` seconds while the engine's loop answers within `limit` seconds.
 
-    `beat` runs in the thread's loop with the thread's connection; what it returns is handed to `on_beat` in the engine's
-    loop. The first one comes after one interval, so that a process that lives shorter opens no second connection. While
-    the database is away the thread goes on trying, once an interval.
+    `beat` runs in the thread's loop with the thread's connection; what it returns is handed to `on_beat` in the loop of
+    the engine. The first one comes after one interval, so that a process that lives shorter opens no second connection.
+    While the database is away the thread goes on trying, once an interval.
     """
 
     def __init__(

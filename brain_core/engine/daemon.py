@@ -1,7 +1,7 @@
 """The daemon: wraps the tick in waking, sleeping, signals and a worker; dumb on purpose.
 
 It wakes at the next due instant, at a notification or with its beat, whichever comes first. The beat is the truth
-underneath: one statement that gives a sign of life and looks for what is due, queued, to be cancelled, left by the dead.
+underneath: one statement that gives a sign of life and looks for what is due, queued, to be cancelled or left behind.
 Instants are judged by the database's clock alone (G5); this process only measures how long to sleep.
 """
 
@@ -109,9 +109,7 @@ class Daemon:
 
     def _start_beats(self) -> Beats:
         self.worker.start()
-        beats = Beats(
-            self._brain.db, self._beat, interval=self._beat_every, limit=self._lease, on_beat=self._on_beat
-        )
+        beats = Beats(self._brain.db, self._beat, interval=self._beat_every, limit=self._lease, on_beat=self._on_beat)
         beats.start()
         return beats
 
@@ -211,8 +209,10 @@ class Daemon:
         me = self.worker.identity.id
         with suppress(DatabaseError):
             if left:
-                why = "the daemon was stopped at once" if self._at_once.is_set() else (
-                    f"the daemon was stopped, and its grace of {self._grace:g} s was over"
+                why = (
+                    "the daemon was stopped at once"
+                    if self._at_once.is_set()
+                    else (f"the daemon was stopped, and its grace of {self._grace:g} s was over")
                 )
                 await workers.take_over(self._brain.db, [me], why, list(self._brain.receivers))
             else:

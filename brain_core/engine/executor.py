@@ -8,14 +8,14 @@ nothing (G12). The run ends in a final row whatever its steps do, a cancellation
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from brain_core.engine.beginning import Beginning
 from brain_core.engine.events import (
     Event,
     HookProblem,
@@ -28,10 +28,9 @@ from brain_core.engine.events import (
 )
 from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
 from brain_core.errors import RunnerDied
-from brain_core.placeholders import Json, Previous
 from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
-from brain_core.store.codec import decode, encode, visible
-from brain_core.store.recorder import Recorder, RunEnd, RunStart, StepEnd
+from brain_core.store.codec import decode, visible
+from brain_core.store.recorder import Recorder, RunEnd, StepEnd
 
 
 class RunHooks(Protocol):
@@ -50,29 +49,23 @@ class Execution:
     def __init__(
         self,
         plan: Plan,
-        inputs: dict[str, Json],
         *,
+        run_id: UUID,
         runner: Runner,
         recorder: Recorder,
         hooks: RunHooks,
         watch: Watch,
-        max_output: int,
-        previous: Previous | None = None,
-        trigger: dict[str, Json] | None = None,
     ) -> None:
         self.plan = plan
-        self.run_id: UUID = uuid4()
-        self._inputs = inputs
+        self.run_id = run_id
         self._runner = runner
         self._recorder = recorder
         self._hooks = hooks
         self._watch = watch
-        self._max_output = max_output
-        self._previous = previous
-        self._trigger = trigger
+        self._begun: Beginning | None = None
+        self._began = 0.0
         self._outputs: dict[str, str] = {}
         self._steps: list[StepRun] = []
-        self._claim = 1
         self._cancel_reason: str | None = None
         self._in_step: asyncio.Task[Any] | None = None
 
@@ -91,19 +84,28 @@ class Execution:
         if self._in_step is not None:
             self._in_step.cancel()
 
-    async def run(self) -> Run:
-        """Run all steps and return the finished run. ClaimLost or DatabaseError when its end could not be written."""
-        run = await self._start()
-        started = time.monotonic()
+    async def run(self, begin: Awaitable[Beginning]) -> Run:
+        """Run all steps and return the finished run. ClaimLost or DatabaseError when its end could not be written.
+
+        `begin` records the start of the run, or takes up one that was claimed; what it raises comes out.
+        """
+        self._begun = begun = await begin
+        self._began = time.monotonic()
+        self._outputs.update(begun.outputs)
+        self._steps += begun.steps
+        run = begun.run
+        self._watch(RunStarted(run))
+        if self._hooks.listens("brain_run_started"):
+            self._problems(await self._hooks.run_started(run))
         last = len(self.plan.steps) - 1
-        for position, planned in enumerate(self.plan.steps):
+        for position, planned in enumerate(self.plan.steps[begun.position :], begun.position):
             if self._cancel_reason is not None:
                 return await self._end(run, "cancelled", self._cancel_reason, None)
             self._watch(StepStarted(position, planned.name, planned.type))
             began = time.monotonic()
             reply, status = await self._attempt(run, position)
             took = (began, time.monotonic())
-            step, write = self._step_row(run, position, reply, status, took, started)
+            step, write = self._step_row(begun, position, reply, status, took)
             if step.status == "cancelled":
                 return await self._end(run, "cancelled", self._cancel_reason, (step, write))
             if step.status != "success":
@@ -112,42 +114,13 @@ class Execution:
                 return await self._end(run, "success", None, (step, write))
             await self._recorder.finish_step(write)
             await self._say_step(run, step)
-        raise AssertionError("a plan has at least one step")
+        raise AssertionError("a run that is taken up has a step to run")
 
-    async def _start(self) -> Run:
-        plan = self.plan
-        inputs = encode(self._inputs, self._max_output)
-        self._inputs = decode(inputs.text)
-        started_at: datetime = await self._recorder.start_run(
-            RunStart(
-                run_id=self.run_id,
-                workflow=plan.workflow,
-                file=plan.file,
-                digest=plan.digest,
-                inputs=inputs.text,
-                planned=json.dumps([{"name": step.name, "type": step.type} for step in plan.steps]),
-                trigger=None if self._trigger is None else encode(self._trigger, self._max_output).text,
-                previous_run_id=None if self._previous is None else UUID(self._previous.run_id),
-                retry_of=None,
-            )
-        )
-        run = Run(
-            id=str(self.run_id),
-            workflow=plan.workflow,
-            file=plan.file,
-            status="running",
-            created_at=started_at,
-            started_at=started_at,
-            inputs=self._inputs,
-            trigger=self._trigger,
-            version=plan.digest,
-            planned=plan.steps,
-            previous_run_id=None if self._previous is None else self._previous.run_id,
-        )
-        self._watch(RunStarted(run))
-        if self._hooks.listens("brain_run_started"):
-            self._problems(await self._hooks.run_started(run))
-        return run
+    @property
+    def begun(self) -> Beginning:
+        if self._begun is None:
+            raise AssertionError("the run has not begun")
+        return self._begun
 
     async def _attempt(self, run: Run, position: int) -> tuple[StepReply, StepStatus]:
         """Run one step; its output comes back as it will be stored, so that later steps see what the history has."""
@@ -181,24 +154,24 @@ class Execution:
         return StepRequest(
             run.id,
             position,
-            1,
+            self.begun.attempts.get(position, 0) + 1,
             outputs={name: self._outputs[name] for name in reads if name in self._outputs},
-            inputs=self._inputs if "inputs" in reads else {},
+            inputs=run.inputs if "inputs" in reads else {},
             facts=facts,
-            previous=self._previous if "previous" in reads else None,
-            trigger=self._trigger if "trigger" in reads else None,
+            previous=self.begun.previous if "previous" in reads else None,
+            trigger=run.trigger if "trigger" in reads else None,
         )
 
     def _step_row(
         self,
-        run: Run,
+        begun: Beginning,
         position: int,
         reply: StepReply,
         status: StepStatus,
         took: tuple[float, float],
-        run_began: float,
     ) -> tuple[StepRun, StepEnd]:
         planned = self.plan.steps[position]
+        attempt = begun.attempts.get(position, 0) + 1
         output = reply.output
         if output is not None:
             self._outputs[planned.name] = output
@@ -210,10 +183,10 @@ class Execution:
             position=position,
             name=planned.name,
             type=planned.type,
-            attempt=1,
+            attempt=attempt,
             status=status,
-            started_at=_at(run, took[0] - run_began),
-            ended_at=_at(run, took[1] - run_began),
+            started_at=begun.at + timedelta(seconds=took[0] - self._began),
+            ended_at=begun.at + timedelta(seconds=took[1] - self._began),
             output=None if output is None else decode(output),
             error=error,
             log=log,
@@ -222,11 +195,11 @@ class Execution:
         self._steps.append(step)
         write = StepEnd(
             run_id=self.run_id,
-            claim=self._claim,
+            claim=begun.claim,
             position=position,
             name=planned.name,
             type=planned.type,
-            attempt=1,
+            attempt=attempt,
             status=status,
             output=output,
             error=error,
@@ -241,20 +214,20 @@ class Execution:
         await self._recorder.finish_run(
             RunEnd(
                 run_id=self.run_id,
-                claim=self._claim,
+                claim=self.begun.claim,
                 status=status,
                 error=error,
                 last=None if last is None else last[1],
                 receivers=self.receivers,
             )
         )
-        ended_at = last[0].ended_at if last is not None else run.started_at
+        ended_at = last[0].ended_at if last is not None else self.begun.at
         run = replace(
             run,
             status=status,
             error=error,
             ended_at=ended_at,
-            position=max(0, len(self._steps) - 1),
+            position=self._steps[-1].position if self._steps else 0,
             steps=tuple(self._steps),
         )
         if last is not None:
@@ -271,9 +244,3 @@ class Execution:
         for text in problems:
             event: Event = HookProblem(text)
             self._watch(event)
-
-
-def _at(run: Run, seconds: float) -> datetime:
-    if run.started_at is None:
-        raise AssertionError("a run that runs has started")
-    return run.started_at + timedelta(seconds=max(0.0, seconds))

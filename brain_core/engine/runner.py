@@ -31,6 +31,9 @@ class Plan:
     reads: tuple[frozenset[str], ...] = ()
     """For each step the first names of its placeholders: earlier steps, and reserved ones such as `previous`."""
     has_on_finished: bool = False
+    on_interrupt: Literal["fail", "resume"] = "fail"
+    schedule: tuple[str, Mapping[str, Json]] | None = None
+    """The workflow's own trigger: the name of its type and its configuration."""
     inputs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """For each declared input its `type`, whether it is `required`, and its `default`."""
 

@@ -61,7 +61,7 @@ async def daemon_tick(brain: Ticking, now: datetime, *, me: UUID) -> TickReport:
 
 
 async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
-    """Fire every schedule that is due at `now`; one that cannot be decided is noted and leaves the others alone (G18)."""
+    """Fire every schedule that is due at `now`; one that cannot be decided is noted, and the others go on (G18)."""
     types = brain.trigger_types
     timed = [name for name, kind in types.items() if kind.is_timed()]
     while True:

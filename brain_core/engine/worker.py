@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from brain_core.engine.beginning import beginning_of
 from brain_core.engine.events import Watch
 from brain_core.engine.executor import Execution, RunHooks
 from brain_core.engine.runner import Plan, Runner
-from brain_core.errors import BrainError, ClaimLost, DatabaseError, WorkflowFileError
-from brain_core.run import Run
-from brain_core.store import queue
+from brain_core.engine.taking_up import SourceChanged, claimed_run
+from brain_core.errors import ClaimLost, DatabaseError, InputError, WorkflowFileError
+from brain_core.store import queue, runs
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
 from brain_core.store.recorder import Recorder, RunEnd
@@ -35,18 +33,18 @@ CLAIM_BATCH = 500
 FOR_EVER = float("inf")
 
 
-class Held(Protocol):
-    """A runner for a while: its workflow is loaded, and nobody ends it before it is given back."""
+class PlannedRunner(Runner, Protocol):
+    """A runner that has loaded its file."""
 
-    plan: Plan
-    runner: Runner
+    @property
+    def plan(self) -> Plan: ...
 
 
 class Runners(Protocol):
     """Where a worker gets its runners from."""
 
-    async def runner_for(self, file: str) -> Runner: ...
-    def give_back(self, runner: Runner) -> None: ...
+    async def runner_for(self, file: str) -> PlannedRunner: ...
+    def give_back(self, runner: PlannedRunner) -> None: ...
 
 
 class Worker:
@@ -65,8 +63,7 @@ class Worker:
         runners: Runners,
         hooks: RunHooks,
         delivery: Delivery,
-        max_output: int,
-        watch: Watch,
+        watch: Callable[[UUID, Plan], Watch],
     ) -> None:
         self.identity = identity
         self.concurrency = concurrency
@@ -74,7 +71,6 @@ class Worker:
         self._runners = runners
         self._hooks = hooks
         self._delivery = delivery
-        self._max_output = max_output
         self._watch = watch
         # A database that is away is waited for: what a step has done is not thrown away (G17).
         self._recorder = Recorder(db, identity, patience=FOR_EVER)
@@ -173,18 +169,33 @@ class Worker:
             await self._end_unloaded(claimed, str(error))
             return
         try:
+            plan = runner.plan
             execution = Execution(
-                runner.plan,
+                plan,
+                run_id=claimed.run_id,
                 runner=runner,
                 recorder=self._recorder,
                 hooks=self._hooks,
-                watch=self._watch,
-                max_output=self._max_output,
-                run_id=claimed.run_id,
+                watch=self._watch(claimed.run_id, plan),
             )
             self._executions[claimed.run_id] = execution
-            run = await execution.run(beginning_of(claimed, runner.plan, self._db, self.identity.id))
+            try:
+                run = await execution.run(claimed_run(claimed, plan, runner, self._db, self.identity.id))
+            except InputError as error:
+                await self._end_unloaded(claimed, str(error))
+                return
+            except SourceChanged as error:
+                logger.warning("parked: %s", error, extra={"run": str(claimed.run_id)})
+                return
             for problem in await self._delivery.deliver(run, execution.receivers, runner):
                 logger.warning("%s", problem, extra={"run": run.id})
         finally:
             self._runners.give_back(runner)
+
+    async def _end_unloaded(self, claimed: Claimed, why: str) -> None:
+        """End a run as failed whose workflow cannot be used; nothing of it has run."""
+        receivers = list(self._hooks.receivers)
+        await self._recorder.finish_run(RunEnd(claimed.run_id, claimed.claim, "failed", why, None, receivers))
+        run = await runs.get(self._db, claimed.run_id)
+        for problem in await self._delivery.deliver(run, receivers):
+            logger.warning("%s", problem, extra={"run": run.id})

@@ -1,10 +1,10 @@
-"""What a daemon asks and says beside the results of runs: its beat, what a claimed run turned out to be, and wake-ups."""
+"""What a daemon asks and says beside the results of runs: its beat, what a claimed run turned out to be, wake-ups."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -61,11 +61,15 @@ async def begin(
     workflow: str,
     digest: str,
     sources: Mapping[str, str],
-    planned: Sequence[Mapping[str, str]],
+    inputs: str,
+    planned: str,
     on_finished: bool,
     on_interrupt: str,
 ) -> None:
-    """Record the source that a claimed run runs, when it is not the one that it was queued with. ClaimLost when gone."""
+    """Record what a claimed run turns out to run, when it was queued with another source or other inputs.
+
+    `inputs` and `planned` are JSON texts. ClaimLost when the run is no longer this worker's.
+    """
     found = await db.fetchrow(
         "run_begin",
         worker,
@@ -75,8 +79,9 @@ async def begin(
         json.dumps(dict(sources)),
         on_finished,
         on_interrupt,
-        json.dumps(list(planned)),
+        planned,
         workflow,
+        inputs,
     )
     _ours(found, run_id)
 

@@ -45,6 +45,11 @@ async def previous(db: Database, workflow: str) -> tuple[str, dict[str, Json]] |
     return str(rows[0]["id"]), outputs
 
 
+async def outputs(db: Database, run_id: UUID) -> dict[str, Json]:
+    """Return the outputs of the successful steps of a run, by the step's name."""
+    return {row["name"]: _json(row["output"]) for row in await db.fetch("run_outputs", run_id)}
+
+
 async def get(db: Database, run_id: UUID | str) -> Run:
     """Return a run with its steps; RunNotFound when there is none."""
     key = run_id if isinstance(run_id, UUID) else UUID(run_id)

@@ -32,17 +32,17 @@ WITH version AS (
     ON CONFLICT (digest) DO NOTHING
 ), run AS (
     UPDATE brain.runs
-    SET digest = $4, planned_steps = $8::jsonb, workflow_name = $9
+    SET digest = $4, planned_steps = $8::jsonb, workflow_name = $9, inputs = $10::json
     WHERE id = $2 AND worker_id = $1 AND claim = $3 AND status = 'running'
     RETURNING id, trigger_id
 ), shown AS (
     UPDATE brain.triggers AS t SET digest = $4, planned_steps = $8::jsonb
-    FROM run AS r WHERE t.id = r.trigger_id
+    FROM run AS r WHERE t.id = r.trigger_id AND t.state <> 'deleted' AND t.digest IS DISTINCT FROM $4
 )
 SELECT id FROM run;
 
 -- name: run_park
 -- Puts a claimed run aside until somebody decides, with the reason (G16, G19). Fenced (G12).
-UPDATE brain.runs SET status = 'parked', parked_reason = $4
+UPDATE brain.runs SET status = 'parked', parked_reason = $4, worker_id = NULL
 WHERE id = $2 AND worker_id = $1 AND claim = $3 AND status = 'running'
 RETURNING id;

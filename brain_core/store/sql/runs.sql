@@ -11,6 +11,10 @@ UNION ALL
 SELECT s.run_id, s.name, s.output FROM brain.step_runs AS s
 WHERE s.run_id = (SELECT id FROM last) AND s.status = 'success';
 
+-- name: run_outputs
+-- The outputs of the steps of a run that succeeded.
+SELECT name, output FROM brain.step_runs WHERE run_id = $1 AND status = 'success';
+
 -- name: run_get
 -- One run.
 SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
