@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from brain_core.errors import ConfigError, nearest
@@ -32,6 +32,16 @@ def default_home() -> Path:
         return Path("/var/lib/brain")
     base = os.environ.get("XDG_DATA_HOME")
     return Path(base) / "brain" if base else Path.home() / ".local" / "share" / "brain"
+
+
+class Retention(BaseModel):
+    """How long finished runs are kept. A run goes when it is older than `days` and none of the others keeps it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: float = Field(default=365.0, gt=0, description="Runs that ended longer ago are deleted; 0.5 is twelve hours.")
+    keep_last: int = Field(default=100, ge=0, description="So many runs of each workflow stay, however old.")
+    keep_failed: float = Field(default=730.0, ge=0, description="Failed runs stay for so many days.")
 
 
 class Settings(BaseSettings):
@@ -63,6 +73,14 @@ class Settings(BaseSettings):
     )
     embedded_idle: float = Field(
         default=300.0, ge=0, description="How long the embedded PostgreSQL stays up after its last user."
+    )
+    concurrency: int = Field(default=32, gt=0, le=10_000, description="How many runs a daemon has in hand at once.")
+    runner_idle: float = Field(
+        default=60.0, ge=0, description="How long a daemon keeps the process of a workflow file that has nothing to run."
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="How a daemon writes its log.")
+    retention: Retention = Field(
+        default_factory=Retention, description="How long runs are kept; a table of its own."
     )
     plugins: dict[str, Any] = Field(
         default_factory=dict, description="`disable`, a list of plugins to leave out, and a table for each plugin."
@@ -124,8 +142,12 @@ class LoadedSettings:
         Of `plugins` it is `plugins.disable` alone: which values in a plugin's section are secret, its model knows.
         """
         for name in type(self.settings).model_fields:
-            if name != "plugins":
-                yield name, _shown(getattr(self.settings, name)), self.origin(name)
+            value = getattr(self.settings, name)
+            if isinstance(value, BaseModel):
+                for key in type(value).model_fields:
+                    yield f"{name}.{key}", getattr(value, key), self.origin(f"{name}.{key}")
+            elif name != "plugins":
+                yield name, _shown(value), self.origin(name)
         yield "plugins.disable", self.settings.plugins.get("disable", []), self.origin("plugins.disable")
 
 
@@ -180,7 +202,8 @@ def _read_environment() -> Values:
 
 
 def _refuse_unknown_variables() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields if name != "retention"}
+    known |= {f"{PREFIX}RETENTION__{name.upper()}" for name in Retention.model_fields}
     for variable in os.environ:
         upper = variable.upper()
         if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS) or upper in known:
