@@ -76,12 +76,10 @@ class Settings(BaseSettings):
     )
     concurrency: int = Field(default=32, gt=0, le=10_000, description="How many runs a daemon has in hand at once.")
     runner_idle: float = Field(
-        default=60.0, ge=0, description="How long a daemon keeps the process of a workflow file that has nothing to run."
+        default=60.0, ge=0, description="How long a daemon keeps the idle process of a workflow file."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="How a daemon writes its log.")
-    retention: Retention = Field(
-        default_factory=Retention, description="How long runs are kept; a table of its own."
-    )
+    retention: Retention = Field(default_factory=Retention, description="How long runs are kept; a table of its own.")
     plugins: dict[str, Any] = Field(
         default_factory=dict, description="`disable`, a list of plugins to leave out, and a table for each plugin."
     )
@@ -240,7 +238,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     name = str(first["loc"][0]) if first["loc"] else ""
-    where = f" (from {origins[name]})" if name in origins else ""
+    origin = origins.get(place, origins.get(name))
+    where = "" if origin is None else f" (from {origin})"
     if first["type"] == "extra_forbidden":
         return f"'{place}' is no setting{where}{nearest(place, Settings.model_fields)}; `brain config` lists them"
     message = str(first["msg"]).removeprefix("Value error, ")
