@@ -18,7 +18,7 @@ import brain_core
 from brain_core.errors import nearest
 from brain_core.loader_folder import Folder, TooMuch
 from brain_core.loader_source import one_line
-from brain_core.workflow import StepProblem
+from brain_core.workflow import PartProblem
 
 DISTRIBUTIONS = {"brain_shell": "brain-shell", "brain_llm": "brain-llm", "brain_http_api": "brain-http-api"}
 """Our modules that come with a distribution of their own."""
@@ -46,22 +46,22 @@ class Report:
         frames = list(_frames(error.__traceback__))
         line = next((number for file, number, _ in reversed(frames) if file == self._path), None)
         message = self._message(error, frames)
-        step = _blamed_step(error)
-        if step is not None and step.defined_at is not None:
-            file, number = step.defined_at
+        part = _blamed_part(error)
+        if part is not None and part.defined_at is not None:
+            file, number = part.defined_at
             if file == self._path:
                 return one_line(message), number
-            message += self.place(step)
+            message += self.place(part)
         elif (inner := self._deeper(frames)) is not None:
             message += f" (in {inner})"
         return one_line(message), line
 
-    def place(self, step: Any) -> str:
-        """Return ` (made in helper.py:7)` for a step that was made in a module beside the workflow file."""
-        if step.defined_at is None or step.defined_at[0] == self._path:
+    def place(self, part: Any) -> str:
+        """Return ` (made in helper.py:7)` for a step or schedule made in a module beside the workflow file."""
+        if part.defined_at is None or part.defined_at[0] == self._path:
             return ""
-        name = self._folder.shown(step.defined_at[0])
-        return f" (made in {name}:{step.defined_at[1]})" if name else ""
+        name = self._folder.shown(part.defined_at[0])
+        return f" (made in {name}:{part.defined_at[1]})" if name else ""
 
     def line_of(self, step: Any) -> int | None:
         """Return the line of the workflow file on which a step was made; None when that was elsewhere."""
@@ -79,7 +79,7 @@ class Report:
     def _message(self, error: BaseException, frames: list[tuple[str, int, Any]]) -> str:
         if isinstance(error, ValidationError):
             return describe_validation(error, _model_of(frames), _given(frames))
-        if isinstance(error, StepProblem | TooMuch):
+        if isinstance(error, PartProblem | TooMuch):
             return _text(error)
         if isinstance(error, SyntaxError) and error.filename and (name := self._folder.shown(error.filename)):
             return f"syntax error in {name}:{error.lineno}: {error.msg}"
@@ -179,12 +179,12 @@ def describe_validation(error: ValidationError, model: type[BaseModel] | None, g
     return f"{who}, {field}: {first['msg']}, not {one_line(_repr(first['input']), 60)}{more}"
 
 
-def _blamed_step(error: BaseException) -> Any:
-    if isinstance(error, StepProblem):
-        return error.step
+def _blamed_part(error: BaseException) -> Any:
+    if isinstance(error, PartProblem):
+        return error.part
     if isinstance(error, ValidationError):
         raised = error.errors(include_url=False)[0].get("ctx", {}).get("error")
-        return raised.step if isinstance(raised, StepProblem) else None
+        return raised.part if isinstance(raised, PartProblem) else None
     return None
 
 

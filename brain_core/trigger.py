@@ -1,4 +1,4 @@
-"""Trigger: what starts runs, as a pure value; a trigger type is a subclass that a plugin brings (`brain_trigger_types`).
+"""Trigger: what starts runs, as a pure value; a plugin brings trigger types, subclasses (`brain_trigger_types`).
 
 A trigger type owns no SQL and no clock: the core keeps one `triggers` table for all types, stores the fields of each
 trigger there as JSON, and asks time-based ones for their next instant.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from brain_core.origin import made_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,31 @@ class Trigger(BaseModel):
     Triggers are frozen, refuse unknown fields, and have to survive `model_dump(mode="json")` and back.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The schema of a type is built with its first trigger: few commands make one.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     type_name: ClassVar[str]
     """The type's name, unique over all plugins, and the name of the field that chooses it."""
+
+    _defined_at: tuple[str, int] | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**data)
+            self._defined_at = made_at(self)
+
+    def __eq__(self, other: object) -> bool:
+        # A value: where it was made makes no difference.
+        return isinstance(other, Trigger) and type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.model_dump_json()))
+
+    @property
+    def defined_at(self) -> tuple[str, int] | None:
+        """File and line where the trigger was made, as far as they are known."""
+        return self._defined_at
 
     def with_defaults(self, settings: Any) -> Self:
         """Called first at registration, with the plugin's section of the configuration (None without one).

@@ -7,17 +7,18 @@ is one that can run.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from brain_core.errors import nearest
+from brain_core.errors import TriggerRefused, nearest
 from brain_core.inputs import InputSpec, declare
+from brain_core.origin import made_at
 from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, Placeholder, Scope
 from brain_core.templates import TemplateMark, mark_of
+from brain_core.trigger import Trigger
 
 if TYPE_CHECKING:
     from brain_core.context import StepContext
@@ -54,7 +55,7 @@ class Step(BaseModel):
         def __init__(self, *unnamed: Any, **data: Any) -> None:
             _refuse_unnamed(type(self), unnamed)
             super().__init__(**data)
-            self._defined_at = _made_at(self)
+            self._defined_at = made_at(self)
 
     @field_validator("name")
     @classmethod
@@ -101,15 +102,6 @@ class Step(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} has no run()")
 
 
-def _made_at(made: BaseModel) -> tuple[str, int] | None:
-    """Return file and line of the call that made a step or workflow, so that a complaint about it can name them."""
-    frame = sys._getframe(2)
-    # A subclass with an __init__ of its own is not the place that the author looks for.
-    while frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is made and frame.f_back is not None:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
-
-
 def _refuse_unnamed(kind: type[BaseModel], unnamed: tuple[Any, ...]) -> None:
     if unnamed:
         fields = ", ".join(f"{name}=…" for name, info in kind.model_fields.items() if info.is_required())
@@ -139,12 +131,12 @@ def name_problem(name: str) -> str | None:
     )
 
 
-class StepProblem(ValueError):
-    """A problem of one step inside its workflow; carries the step so that its line can be named."""
+class PartProblem(ValueError):
+    """A problem of one step or of the schedule of a workflow; carries that part so that its line can be named."""
 
-    def __init__(self, step: Step, message: str) -> None:
+    def __init__(self, part: Step | Trigger, message: str) -> None:
         super().__init__(message)
-        self.step = step
+        self.part = part
 
 
 class Workflow(BaseModel):
@@ -152,7 +144,8 @@ class Workflow(BaseModel):
 
     `inputs` declares what a run may be given: a default (`{"who": "world"}`, whose type is the input's type) or a type
     (`{"count": int}`, which makes the input required). `on_finished` is called with the finished run (a `Run`) after
-    its end is committed: at least once, with a time limit, and whatever it raises leaves the run as it is.
+    its end is committed: at least once, with a time limit, and whatever it raises leaves the run as it is. `schedule`
+    is the schedule that the workflow gets when it is registered and none is named; it starts nothing by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -162,6 +155,7 @@ class Workflow(BaseModel):
     inputs: dict[str, Any] = Field(default_factory=dict)
     description: str = ""
     on_finished: Callable[..., Any] | None = None
+    schedule: Trigger | None = None
 
     _defined_at: tuple[str, int] | None = PrivateAttr(default=None)
     _inputs: dict[str, InputSpec] = PrivateAttr(default_factory=dict)
@@ -171,7 +165,7 @@ class Workflow(BaseModel):
         def __init__(self, *unnamed: Any, **data: Any) -> None:
             _refuse_unnamed(type(self), unnamed)
             super().__init__(**data)
-            self._defined_at = _made_at(self)
+            self._defined_at = made_at(self)
 
     @property
     def defined_at(self) -> tuple[str, int] | None:
@@ -204,6 +198,21 @@ class Workflow(BaseModel):
                 raise ValueError(f"entry {number} of steps is {a_value(step)}, not a step")
         return tuple(steps)
 
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _schedule_is_one(cls, schedule: Any) -> Any:
+        if schedule is None:
+            return None
+        if not isinstance(schedule, Trigger):
+            raise ValueError(f'schedule is {a_value(schedule)}, not a trigger; write: schedule=Cron("0 9 * * 1-5")')
+        if not schedule.is_timed():
+            raise PartProblem(schedule, f"schedule is {a_value(schedule)}, which has no times; write: schedule=Cron(…)")
+        try:
+            schedule.check()
+        except TriggerRefused as error:
+            raise PartProblem(schedule, f"schedule: {error}") from None
+        return schedule
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._inputs.update({name: declare(name, value) for name, value in self.inputs.items()})
@@ -211,10 +220,10 @@ class Workflow(BaseModel):
         names = [step.name for step in self.steps]
         for step in self.steps:
             if step.name in earlier:
-                raise StepProblem(step, f"there are two steps named '{step.name}'; each name may stand once")
+                raise PartProblem(step, f"there are two steps named '{step.name}'; each name may stand once")
             for field, placeholder in step.placeholders():
                 if problem := self._problem_of(placeholder, step.name, earlier, names):
-                    raise StepProblem(step, f"step '{step.name}', {field}: {placeholder} {problem}")
+                    raise PartProblem(step, f"step '{step.name}', {field}: {placeholder} {problem}")
             earlier[step.name] = step
         return self
 

@@ -18,9 +18,11 @@ from brain_core.threads import one_line, what_raised
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from brain_core.trigger import Trigger
     from brain_core.workflow import Step
 
 _SIMPLE = re.compile(r"\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)*)\s*")
+_OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MARK = f"{spec.PROJECT}_impl"
 
 
@@ -168,6 +170,50 @@ def step_types_of(hooks: Mapping[str, Any]) -> list[type[Step]]:
         if labels.setdefault(label, one) is not one:
             raise Quarantine(f"brings two step types called '{label}': {_shown(labels[label])} and {_shown(one)}")
     return list(labels.values())
+
+
+def trigger_types_of(hooks: Mapping[str, Any]) -> list[type[Trigger]]:
+    """Ask a plugin for its trigger types and check each by itself."""
+    hook = hook_named("brain_trigger_types", hooks)
+    if hook is None:
+        return []
+    answer = asked("brain_trigger_types", hook)
+    if not isinstance(answer, list | tuple | set | frozenset):
+        raise Quarantine(f"brain_trigger_types returned {_shown(answer)}; it has to return a list of trigger types")
+    from brain_core.trigger import Trigger
+
+    options: dict[str, type[Trigger]] = {}
+    for one in answer:
+        if not isinstance(one, type) or not issubclass(one, Trigger):
+            raise Quarantine(f"brain_trigger_types returned {_shown(one)}, which is no subclass of brain_core.Trigger")
+        if one is Trigger:
+            raise Quarantine("brain_trigger_types returned Trigger itself; it has to return subclasses of it")
+        _check_trigger_type(one)
+        for option in one.model_fields:
+            if (other := options.setdefault(option, one)) is not one:
+                raise Quarantine(
+                    f"its trigger types '{other.type_name}' and '{one.type_name}' both have the field '{option}'; "
+                    "each field becomes an option of brain register, which can have it once"
+                )
+    return list(answer)
+
+
+def _check_trigger_type(one: type[Trigger]) -> None:
+    from brain_core.trigger import Trigger
+
+    name = getattr(one, "type_name", None)
+    if not isinstance(name, str) or not _OPTION.fullmatch(name):
+        raise Quarantine(
+            f"the type name of {_shown(one)} is {_shown(name)}; "
+            "it has to be a lower-case letter, then lower-case letters, digits and _, 40 at most"
+        )
+    if name not in one.model_fields:
+        has = ", ".join(one.model_fields) or "none"
+        raise Quarantine(
+            f"trigger type '{name}' has no field '{name}', by which brain register chooses it (its fields: {has})"
+        )
+    if one.describe is Trigger.describe:
+        raise Quarantine(f"trigger type '{name}' has no describe(); people see a trigger by what it returns")
 
 
 def settings_model_of(hooks: Mapping[str, Any]) -> type[BaseModel] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from brain_core.config import Settings
     from brain_core.run import Run, StepRun
+    from brain_core.trigger import Trigger
     from brain_core.workflow import Step
 
 _CORE_PACKAGE = "brain_core"
@@ -35,6 +36,7 @@ class _Loaded:
 
     hooks: dict[str, Any] = field(default_factory=dict)
     types: list[type[Step]] = field(default_factory=list)
+    triggers: list[type[Trigger]] = field(default_factory=list)
     model: type[BaseModel] | None = None
 
 
@@ -60,6 +62,7 @@ class PluginManager:
         self._pluggy = pluggy.PluginManager(spec.PROJECT)
         self._infos: list[PluginInfo] = []
         self._step_types: dict[str, type[Step]] = {}
+        self._trigger_types: dict[str, type[Trigger]] = {}
         self._owners: dict[type, PluginInfo] = {}
         self._settings: dict[type, BaseModel] = {}
         self._sections: dict[str, BaseModel] = {}
@@ -101,6 +104,12 @@ class PluginManager:
         return dict(self._step_types)
 
     @property
+    def trigger_types(self) -> dict[str, type[Trigger]]:
+        """The trigger types of active plugins by their name, such as `cron`."""
+        self.ready()
+        return dict(self._trigger_types)
+
+    @property
     def settings_for_steps(self) -> dict[type, Any]:
         """The sections of active plugins: model class → values."""
         self.ready()
@@ -123,29 +132,33 @@ class PluginManager:
         self.ready()
         return hook_name in self._calls
 
-    def owner_of(self, step_type: type) -> PluginInfo | None:
+    def settings_of_trigger(self, kind: type) -> BaseModel | None:
+        """Return the section of the plugin that brings a trigger type, for its `with_defaults`; None without one."""
+        owner = self.owner_of(kind)
+        return self._own_settings.get(owner.name) if owner is not None else None
+
+    def owner_of(self, kind: type) -> PluginInfo | None:
         """Return the plugin that registered a class, or else the one whose package the class is in."""
         self.ready()
-        if (owner := self._owners.get(step_type)) is not None:
+        if (owner := self._owners.get(kind)) is not None:
             return owner
         best, length = None, 0
         for info in self._infos:
-            if (common := _common(info.module, step_type.__module__)) > length:
+            if (common := _common(info.module, kind.__module__)) > length:
                 best, length = info, common
         return best
 
-    def refusal_of(self, step_type: type) -> str | None:
-        """Return why a step of this type may not be used; None when it may.
+    def refusal_of(self, kind: type) -> str | None:
+        """Return why a step or a trigger of this type may not be used; None when it may.
 
         A class that derives from a refused type is refused too, wherever it stands.
         """
-        for base in step_type.__mro__:
+        for base in kind.__mro__:
             owner = self.owner_of(base)
             if owner is None or owner.state == "active":
                 continue
-            label = step_type.type_label() if hasattr(step_type, "type_label") else step_type.__name__
             how = f"; see: brain plugins check {owner.name}" if owner.state == "quarantined" else ""
-            return f"step type '{label}' belongs to {owner.label}, which is {owner.state}: {owner.reason}{how}"
+            return f"{_described(kind)} belongs to {owner.label}, which is {owner.state}: {owner.reason}{how}"
         return None
 
     async def run_started(self, run: Run) -> list[str]:
@@ -256,6 +269,7 @@ class PluginManager:
                 owner = self._owners[other]
                 mine = _info(found, "active").label
                 raise Quarantine(f"step type '{label}' is brought by two plugins, {owner.label} and {mine}")
+        self._check_triggers(found, loaded)
         if loaded.model in self._settings:
             raise Quarantine(f"its settings model {loaded.model} is another plugin's already")
         try:
@@ -263,12 +277,28 @@ class PluginManager:
         except (pluggy.PluginValidationError, ValueError) as error:
             raise Quarantine(f"its hooks do not fit: {error}") from None
 
+    def _check_triggers(self, found: Found, loaded: _Loaded) -> None:
+        options = {option: one for one in self._trigger_types.values() for option in one.model_fields}
+        for one in loaded.triggers:
+            mine = _info(found, "active").label
+            # A type's name is one of its fields, so that this is about the names as well.
+            for option in (one.type_name, *one.model_fields):
+                if (other := options.get(option)) is None:
+                    continue
+                what = (
+                    f"trigger type '{option}'" if option == one.type_name == other.type_name else f"option '{option}'"
+                )
+                raise Quarantine(f"{what} is brought by two plugins, {self._owners[other].label} and {mine}")
+
     def _activate(self, found: Found, loaded: _Loaded, values: BaseModel | None) -> None:
         info = _info(found, "active", provides=_provides(found, loaded))
         self._infos.append(info)
         for one in loaded.types:
             self._step_types[one.type_label()] = one
             self._owners[one] = info
+        for trigger in loaded.triggers:
+            self._trigger_types[trigger.type_name] = trigger
+            self._owners[trigger] = info
         if loaded.model is not None and values is not None:
             self._settings[loaded.model] = values
             self._sections[found.section] = values
@@ -278,11 +308,13 @@ class PluginManager:
 def _load(found: Found) -> _Loaded:
     checks.check_core(found)
     hooks = checks.hooks_of(checks.imported(found), found)
-    return _Loaded(hooks, checks.step_types_of(hooks), checks.settings_model_of(hooks))
+    steps, triggers = checks.step_types_of(hooks), checks.trigger_types_of(hooks)
+    return _Loaded(hooks, steps, triggers, checks.settings_model_of(hooks))
 
 
 def _provides(found: Found, loaded: _Loaded) -> list[str]:
     provides = [f"step {one.type_label()}" for one in loaded.types]
+    provides += [f"trigger {one.type_name}" for one in loaded.triggers]
     if loaded.model is not None:
         provides.append(f"settings plugins.{found.section}")
     if checks.hook_named("brain_commands", loaded.hooks) is not None:
@@ -297,6 +329,12 @@ def _info(
     return PluginInfo(
         found.name, found.distribution, found.version, found.module, provides or [], state, reason, detail
     )
+
+
+def _described(kind: type) -> str:
+    if hasattr(kind, "type_label"):
+        return f"step type '{kind.type_label()}'"
+    return f"trigger type '{getattr(kind, 'type_name', kind.__name__)}'"
 
 
 def _common(module: str, other: str) -> int:

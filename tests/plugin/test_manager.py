@@ -51,7 +51,7 @@ def test_events_are_told_one_by_one_and_problems_come_back_as_lines(site: Any) -
         START
         + """
 async def main():
-    print(manager.receivers, manager.listens("brain_run_started"), manager.listens("brain_commands"))
+    print(manager.receivers, manager.listens("brain_run_started"), manager.listens("brain_nothing"))
     print(await manager.run_started(run))
     print(await manager.step_finished(run, "a step"))
     await manager.deliver("one", run)
@@ -147,6 +147,70 @@ def brain_settings():
 """
 
 
+TRIGGER = """
+from brain_core import Trigger
+class {cls}(Trigger):
+    type_name = "{name}"
+    {name}: str = ""
+    {more}
+    def describe(self): return "now and then"
+@hookimpl
+def brain_trigger_types():
+    return [{cls}]
+"""
+
+
+def test_trigger_types_have_owners_and_their_sections(site: Any) -> None:
+    site.install("off", TRIGGER.format(cls="Off", name="off", more=""))
+    site.install("on", TRIGGER.format(cls="On", name="on", more="") + CONFIGURED)
+    site.install("lost", TRIGGER.format(cls="Lost", name="lost", more="") + "@hookimpl\ndef brain_zzz(): pass")
+    site.configure("[plugins]\ndisable = ['off']\n[plugins.on]\nsize = 7\n[plugins.cron]\ntimezone = 'Asia/Tehran'")
+    done = site.python(
+        START
+        + """
+import lost_plugin, off_plugin, on_plugin
+from brain_core import Cron
+class Mine(off_plugin.Off): pass
+for one in (Cron, on_plugin.On, off_plugin.Off, Mine, lost_plugin.Lost):
+    owner = manager.owner_of(one)
+    print(owner and owner.name, "|", manager.refusal_of(one))
+print(sorted(manager.trigger_types), manager.trigger_types["cron"] is Cron)
+print(manager.settings_of_trigger(on_plugin.On).size)
+print(Cron("@daily").with_defaults(manager.settings_of_trigger(Cron)).timezone)
+"""
+    )
+    off = "belongs to plugin 'off' (brain-off 1.0), which is disabled: [plugins] disable leaves it out"
+    assert done.stdout.splitlines() == [
+        "cron | None",
+        "on | None",
+        f"off | trigger type 'off' {off}",
+        f"None | trigger type 'off' {off}",
+        "lost | trigger type 'lost' belongs to plugin 'lost' (brain-lost 1.0), which is quarantined: "
+        "'brain_zzz' is no hook of brain-core 0.1.0; see: brain plugins check lost",
+        "['cron', 'on'] True",
+        "7",
+        "Asia/Tehran",
+    ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "what"),
+    [
+        ("cron", "", "trigger type 'cron'"),
+        ("tide", "timezone: str = ''", "option 'timezone'"),
+        ("tide", "cron: str = ''", "option 'cron'"),
+        ("timezone", "", "option 'timezone'"),
+    ],
+)
+def test_a_name_of_another_trigger_type_is_refused_with_both_owners(site: Any, name: str, more: str, what: str) -> None:
+    site.install("tide", TRIGGER.format(cls="Tide", name=name, more=more))
+    found = site.plugins()
+    assert found["tide"]["reason"].startswith(f"{what} is brought by two plugins, plugin 'cron' (brain-core ")
+    assert found["tide"]["reason"].endswith(" and plugin 'tide' (brain-tide 1.0)")
+    assert (found["tide"]["state"], found["tide"]["provides"]) == ("quarantined", [])
+    assert found["cron"]["provides"] == ["trigger cron", "settings plugins.cron", "commands"]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -163,6 +227,11 @@ def brain_settings():
         ),
         ("[plugins.own]\nsize = 'big'", "setting plugins.own.size is 'big': Input should be a valid integer"),
         ("[plugins.own]\ntoken = 17", "setting plugins.own.token: Input should be a valid string"),
+        (
+            "[plugins.cron]\ntimezone = 'Asia/Teheran'",
+            "setting plugins.cron.timezone is 'Asia/Teheran': there is no time zone 'Asia/Teheran'; "
+            "did you mean 'Asia/Tehran'?",
+        ),
         ("[plugins.function]\nx = 1", "plugin 'function' has no settings, and [plugins.function] has x"),
     ],
 )

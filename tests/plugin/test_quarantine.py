@@ -17,6 +17,15 @@ def brain_settings():
     return Own
 """
 
+TRIGGER = """
+from brain_core import Trigger
+class X(Trigger):
+    def describe(self): return "x"
+    {fields}
+@hookimpl
+def brain_trigger_types():
+"""
+
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "an exception at import": (
         {"source": "raise ValueError('no luck\\ntoday')"},
@@ -75,7 +84,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "",
     ),
     "a newer core by a name that it lacks": (
-        {"source": "from brain_core import Trigger"},
+        {"source": "from brain_core import Tomorrow"},
         "(brain-core 0.1.0 does not have it: upgrade one of the two)",
         "ImportError",
     ),
@@ -145,6 +154,52 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "brings two step types called 'twin': wrong_plugin.X and wrong_plugin.Y",
         "",
     ),
+    "a trigger instead of its type": (
+        {"source": "from brain_core import Cron\n@hookimpl\ndef brain_trigger_types():\n    return [Cron('@daily')]"},
+        "brain_trigger_types returned Cron(cron='@daily', timezone=None), which is no subclass of brain_core.Trigger",
+        "",
+    ),
+    "a trigger type without a list": (
+        {"source": TRIGGER.format(fields="type_name = 'x'\n    x: str") + "    return X"},
+        "brain_trigger_types returned wrong_plugin.X; it has to return a list of trigger types",
+        "",
+    ),
+    "Trigger itself": (
+        {"source": TRIGGER.format(fields="type_name = 'x'") + "    return [Trigger]"},
+        "brain_trigger_types returned Trigger itself; it has to return subclasses of it",
+        "",
+    ),
+    "a trigger type without a name": (
+        {"source": TRIGGER.format(fields="x: str") + "    return [X]"},
+        "the type name of wrong_plugin.X is None; it has to be a lower-case letter, then lower-case letters, digits",
+        "",
+    ),
+    "a trigger type whose name is no option": (
+        {"source": TRIGGER.format(fields="type_name = 'My Type'") + "    return [X]"},
+        "the type name of wrong_plugin.X is 'My Type'; it has to be",
+        "",
+    ),
+    "a trigger type without the field of its name": (
+        {"source": TRIGGER.format(fields="type_name = 'x'\n    y: str") + "    return [X]"},
+        "trigger type 'x' has no field 'x', by which brain register chooses it (its fields: y)",
+        "",
+    ),
+    "a trigger type without words": (
+        {
+            "source": TRIGGER.format(fields="type_name = 'xx'\n    xx: str\n    describe = Trigger.describe")
+            + "    return [X]"
+        },
+        "trigger type 'xx' has no describe(); people see a trigger by what it returns",
+        "",
+    ),
+    "two trigger types with one field": (
+        {
+            "source": TRIGGER.format(fields="type_name = 'xxx'\n    xxx: str\n    at: str")
+            + "    class Y(X):\n        type_name = 'yyy'\n        yyy: str = ''\n    return [X, Y]"
+        },
+        "its trigger types 'xxx' and 'yyy' both have the field 'xxx'; each field becomes an option of brain register",
+        "",
+    ),
     "a hook that raises": (
         {"source": "@hookimpl\ndef brain_step_types():\n    raise SystemExit('enough')"},
         "brain_step_types raises SystemExit: enough",
@@ -181,6 +236,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory, make_site: Any) -> dict[str
 def test_good_plugins_go_on_beside_all_the_wrong_ones(listed: dict[str, Any]) -> None:
     active = {name: one["provides"] for name, one in listed.items() if one["state"] == "active"}
     assert active == {
+        "cron": ["trigger cron", "settings plugins.cron", "commands"],
         "function": ["step function"],
         "aaa": ["step FineAaa"],
         "shell": ["step shell", "settings plugins.shell"],
