@@ -22,16 +22,31 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("brain_core.cli.run", "Run a workflow file and record the run."),
     "history": ("brain_core.cli.history", "List runs, the newest first."),
     "show": ("brain_core.cli.show", "Show one run: its steps, outputs and errors."),
+    "register": ("brain_core.cli.register", "Make a workflow file run by itself, by a schedule."),
+    "list": ("brain_core.cli.list", "List what is registered: last run, next instant, what is overdue."),
+    "trigger": ("brain_core.cli.trigger", "Start a run of what is registered, now."),
+    "pause": ("brain_core.cli.pause", "Keep a schedule from starting runs."),
+    "resume": ("brain_core.cli.resume", "Let a paused schedule start runs again."),
+    "edit": ("brain_core.cli.edit", "Change a schedule from now on."),
+    "unregister": ("brain_core.cli.unregister", "End a schedule; its history stays."),
+    "fires": ("brain_core.cli.fires", "List what became of each instant of a schedule."),
+    "forecast": ("brain_core.cli.forecast", "Look ahead: what will be due, and what stands out."),
+    "audit": ("brain_core.cli.audit", "Look for due instants without an outcome."),
+    "watch": ("brain_core.cli.watch", "Check from outside that schedules do what they should."),
     "validate": ("brain_core.cli.validate", "Check workflow files without running them."),
     "new": ("brain_core.cli.new", "Write a starter file."),
     "status": ("brain_core.cli.status", "Show database, workers and counts; check the history."),
     "deliveries": ("brain_core.cli.deliveries", "List run-finished hooks that are open or failed; retry them."),
+    "prune": ("brain_core.cli.prune", "Delete old runs."),
     "plugins": ("brain_core.cli.plugins", "List plugins and what is wrong with them."),
     "config": ("brain_core.cli.config", "Print every setting and where it came from."),
     "db": ("brain_core.cli.db", "Start, stop and reach the embedded PostgreSQL."),
     "migrate": ("brain_core.cli.migrate", "Bring the database schema up to date."),
 }
 """Name → (module with `app`, one line of help). The order is that of the help."""
+
+BUILT_IN = {"cron": "Explain cron expressions."}
+"""Commands that built-in plugins bring → one line of help: the help knows them without loading any plugin."""
 
 INTERRUPTED = 130
 
@@ -42,11 +57,13 @@ class LazyGroup(TyperGroup):
     _of_plugins: dict[str, Any] | None = None
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return [*COMMANDS, *self.plugin_commands(quiet=ctx.resilient_parsing)]
+        return [*COMMANDS, *BUILT_IN, *self.plugin_commands(quiet=ctx.resilient_parsing)]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         if cmd_name not in COMMANDS:
-            return self.plugin_commands(quiet=ctx.resilient_parsing).get(cmd_name)
+            quiet = ctx is not None and ctx.resilient_parsing
+            found = self._all_of_plugins(quiet) if cmd_name in BUILT_IN else self.plugin_commands(quiet=quiet)
+            return found.get(cmd_name)
         module, help_line = COMMANDS[cmd_name]
         command = get_command(import_module(module).app)
         command.name = cmd_name
@@ -55,6 +72,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         command = self.get_command(ctx, args[0])
+        if command is None and args[0] in BUILT_IN:
+            ctx.fail(f"the command '{args[0]}' is of a built-in plugin that is not active; see: brain plugins list")
         if command is None and not ctx.resilient_parsing:
             guess = nearest(args[0], self.list_commands(ctx))
             ctx.fail(f"no such command '{output.one_line(args[0])}'{guess}")
@@ -62,7 +81,7 @@ class LazyGroup(TyperGroup):
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([*((name, text) for name, (_, text) in COMMANDS.items()), *BUILT_IN.items()])
         if found := self.plugin_commands():
             with formatter.section("Commands of plugins"):
                 formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found.items()])
@@ -75,7 +94,7 @@ class LazyGroup(TyperGroup):
         # Without this the completion of a command's name would import every command.
         from typer._click.shell_completion import CompletionItem
 
-        known = {name: text for name, (_, text) in COMMANDS.items()}
+        known = {**{name: text for name, (_, text) in COMMANDS.items()}, **BUILT_IN}
         for name, command in self.plugin_commands(quiet=True).items():
             known[name] = command.get_short_help_str()
         names = [CompletionItem(name, help=text) for name, text in known.items() if name.startswith(incomplete)]
@@ -87,7 +106,17 @@ class LazyGroup(TyperGroup):
         ]
 
     def plugin_commands(self, *, quiet: bool = False) -> dict[str, Any]:
-        """Return the commands that plugins bring; what fails on the way is said on stderr and leaves the rest."""
+        """Return the commands that plugins bring, those of built-in ones left out.
+
+        What fails on the way is said on stderr and leaves the rest. Nothing is loaded when no plugin can bring any.
+        """
+        from brain_core.cli.plugin_commands import any_brought
+
+        if self._of_plugins is None and not any_brought():
+            return {}
+        return {name: found for name, found in self._all_of_plugins(quiet).items() if name not in BUILT_IN}
+
+    def _all_of_plugins(self, quiet: bool) -> dict[str, Any]:
         if self._of_plugins is None:
             self._of_plugins = {}
             for name, command in _ask_plugins(quiet):
@@ -99,10 +128,8 @@ class LazyGroup(TyperGroup):
 
 
 def _ask_plugins(quiet: bool) -> list[tuple[str, Any]]:
-    from brain_core.cli.plugin_commands import any_brought, collect
+    from brain_core.cli.plugin_commands import collect
 
-    if not any_brought():
-        return []
     found, problems = collect()
     if not quiet:
         for problem in problems:

@@ -10,17 +10,19 @@ from typer.main import get_group
 from brain_core.errors import BrainError
 
 _HOOK = b"brain_commands"
+_BUILT_IN = "brain_core.builtin."
 
 
 def any_brought() -> bool:
-    """Whether an installed plugin may bring commands, told from the text of its module without importing it.
+    """Whether a plugin that is not built in may bring commands, told from its module's text without importing it.
 
     Loading the settings and the plugins costs more than all the rest of `brain --help`, and few plugins have commands.
     A module whose text cannot be read, or that takes its names from elsewhere by `*`, counts as one that may.
     """
     from importlib.metadata import entry_points
 
-    return any(_may_bring(entry.module) for entry in entry_points(group="brain"))
+    modules = [entry.module for entry in entry_points(group="brain")]
+    return any(_may_bring(module) for module in modules if not module.startswith(_BUILT_IN))
 
 
 def _may_bring(module: str) -> bool:

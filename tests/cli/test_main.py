@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brain_core import __version__
-from brain_core.cli.main import COMMANDS
+from brain_core.cli.main import BUILT_IN, COMMANDS
 
 COMMAND_PLUGIN = """
 from brain_core import hookimpl
@@ -32,14 +32,14 @@ def test_help_lists_every_command_and_imports_none(brain, environment):
         "print(code, [name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    for name, (_, text) in COMMANDS.items():
+    for name, text in [*((name, text) for name, (_, text) in COMMANDS.items()), *BUILT_IN.items()]:
         assert f"  {name} " in done.stdout
         assert text in done.stdout
     assert done.stdout.endswith("0 []\n")
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *BUILT_IN])
 def test_every_command_has_help_on_stdout(brain, name):
     done = brain(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -173,12 +173,22 @@ def test_completion_knows_the_lazy_commands(brain):
         env = {"_BRAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         return brain(env=env).stdout.split()
 
-    assert complete("brain ") == list(COMMANDS)
+    assert complete("brain ") == [*COMMANDS, *BUILT_IN]
     assert complete("brain hi") == ["history"]
     assert complete("brain --ver") == ["--version"]
     assert complete("brain history --li") == ["--limit"]
     assert complete("brain history --status fa") == ["failed"]
     assert "_BRAIN_COMPLETE" in brain("--show-completion", "bash", env={"SHELL": "/bin/bash"}).stdout
+
+
+def test_a_command_of_a_built_in_plugin_is_there_as_long_as_the_plugin_is(brain, tmp_path):
+    assert brain("cron", "explain", "@daily").returncode == 0
+    assert "no such command 'crn'; did you mean 'cron'?" in brain("crn").stderr
+    (tmp_path / "work" / "brain.toml").write_text("[plugins]\ndisable = ['cron']\n")
+    done = brain("cron", "explain", "@daily")
+    assert (done.returncode, done.stdout) == (2, "")
+    line = "the command 'cron' is of a built-in plugin that is not active; see: brain plugins list; see 'brain --help'"
+    assert done.stderr == f"brain: error: {line}\n"
 
 
 def test_an_unexpected_exception_keeps_its_traceback(brain, with_plugin):

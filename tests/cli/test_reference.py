@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from brain_core.cli.main import COMMANDS, app
+from brain_core.cli.main import BUILT_IN, COMMANDS, app
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
@@ -29,7 +29,7 @@ def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 def _tree() -> dict[str, Any]:
     root: Any = get_command(app)
     found: dict[str, Any] = {}
-    for name in COMMANDS:
+    for name in [*COMMANDS, *BUILT_IN]:
         found.update(_commands(f"brain {name}", root.get_command(None, name)))
     return found
 
@@ -52,7 +52,7 @@ def test_options_of_a_section_are_those_of_the_command(name):
 
 @pytest.mark.parametrize("name", _sections())
 def test_everything_that_prints_data_has_json(name):
-    if name in {"brain new", "brain plugins", "brain db", "brain db url", "brain db psql"}:
+    if name in {"brain new", "brain plugins", "brain db", "brain db url", "brain db psql", "brain cron"}:
         return
     assert "--json" in _options(_tree()[name])
 
