@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -146,6 +146,8 @@ class Workflow(BaseModel):
     (`{"count": int}`, which makes the input required). `on_finished` is called with the finished run (a `Run`) after
     its end is committed: at least once, with a time limit, and whatever it raises leaves the run as it is. `schedule`
     is the schedule that the workflow gets when it is registered and none is named; it starts nothing by itself.
+    `on_interrupt` says what becomes of a run whose process died: it fails, or it is resumed, and then finished steps
+    keep their results and the interrupted one runs again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -156,6 +158,7 @@ class Workflow(BaseModel):
     description: str = ""
     on_finished: Callable[..., Any] | None = None
     schedule: Trigger | None = None
+    on_interrupt: Literal["fail", "resume"] = "fail"
 
     _defined_at: tuple[str, int] | None = PrivateAttr(default=None)
     _inputs: dict[str, InputSpec] = PrivateAttr(default_factory=dict)
