@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from brain_core.app.triggers import Triggers
     from brain_core.engine.deliver import Delivery
     from brain_core.engine.runner import Plan, Runner
+    from brain_core.store.retention import Pruned
     from brain_core.store.workers import WorkerIdentity
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -118,7 +119,9 @@ class Brain:
 
         async with self._working() as worker:
             recorder = Recorder(self.db, worker)
-            recorder.add_version(plan.digest, plan.sources, on_finished=plan.has_on_finished)
+            recorder.add_version(
+                plan.digest, plan.sources, on_finished=plan.has_on_finished, on_interrupt=plan.on_interrupt
+            )
             execution = Execution(
                 plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=self.plugins, watch=watch
             )
@@ -213,6 +216,25 @@ class Brain:
     async def migrate(self) -> list[str]:
         """Bring the schema up to date and return the names of the migrations that were applied."""
         return await migrate.migrate(self.db)
+
+    async def prune(
+        self,
+        *,
+        days: float | None = None,
+        keep_last: int | None = None,
+        keep_failed: float | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Delete old runs (with `dry_run` count them); what is None comes from the settings `retention`."""
+        from brain_core.store import retention
+
+        kept = self.settings.retention
+        rules = (
+            kept.days if days is None else days,
+            kept.keep_last if keep_last is None else keep_last,
+            kept.keep_failed if keep_failed is None else keep_failed,
+        )
+        return await (retention.count if dry_run else retention.prune)(self.db, *rules)
 
     async def deliveries(self) -> list[deliveries.Delivery]:
         """Return the deliveries that are open or failed, oldest first."""

@@ -119,15 +119,18 @@ class Recorder:
         self._patience = patience
         self._queue: list[_Entry] = []
         self._writer: asyncio.Task[None] | None = None
-        self._versions: dict[str, tuple[str, bool]] = {}
+        self._versions: dict[str, tuple[str, bool, str]] = {}
         self._identity = worker.row[1:]
 
-    def add_version(self, digest: str, sources: Mapping[str, str], *, on_finished: bool = False) -> None:
+    def add_version(
+        self, digest: str, sources: Mapping[str, str], *, on_finished: bool = False, on_interrupt: str = "fail"
+    ) -> None:
         """Keep the sources of a digest; they are sent with the first run that uses it.
 
-        `on_finished` says that the workflow has one, so that whoever ends a run for a dead worker tells it too.
+        `on_finished` says that the workflow has one, so that whoever ends a run for a dead worker tells it too, and
+        `on_interrupt` what that one makes of the run.
         """
-        self._versions.setdefault(digest, (json.dumps(dict(sources)), on_finished))
+        self._versions.setdefault(digest, (json.dumps(dict(sources)), on_finished, on_interrupt))
 
     async def start_run(self, start: RunStart) -> datetime:
         """Record a run as running and return its start by the database's clock."""
@@ -248,7 +251,8 @@ class Recorder:
         if starts:
             sources = [self._versions[digest][0] for digest in digests]
             hooked = [self._versions[digest][1] for digest in digests]
-            row = (self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns, hooked)
+            interrupts = [self._versions[digest][2] for digest in digests]
+            row = (self.worker.id, *end_columns, *self._identity, digests, sources, *start_columns, hooked, interrupts)
             rows = await self._db.fetch("record", *row, timeout=timeout)
         else:
             rows = await self._db.fetch("record_changes", self.worker.id, *end_columns, timeout=timeout)

@@ -44,7 +44,7 @@ changed AS (
 )
 
 -- part: started
--- Starts: $18–$25 the rest of the worker's row, $26–$27 and $37 sources, $28–$36 the runs' columns. A worker that was given up
+-- Starts: $18–$25 the rest of the worker's row, $26–$27 and $37–$38 sources, $28–$36 the runs' columns. A worker that was given up
 -- starts nothing.
 worker AS (
     INSERT INTO brain.workers AS w
@@ -55,9 +55,9 @@ worker AS (
         WHERE w.stopped_at IS NULL
     RETURNING w.id
 ), sources AS (
-    INSERT INTO brain.workflow_versions (digest, sources, on_finished)
-    SELECT v.digest, v.sources::json, v.on_finished
-    FROM unnest($26::text[], $27::text[], $37::boolean[]) AS v (digest, sources, on_finished)
+    INSERT INTO brain.workflow_versions (digest, sources, on_finished, on_interrupt)
+    SELECT v.digest, v.sources::json, v.on_finished, v.on_interrupt
+    FROM unnest($26::text[], $27::text[], $37::boolean[], $38::text[]) AS v (digest, sources, on_finished, on_interrupt)
     ORDER BY v.digest
     ON CONFLICT (digest) DO NOTHING
 ), started AS (
