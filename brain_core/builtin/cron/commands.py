@@ -27,7 +27,9 @@ def add_to(app: typer.Typer, settings: CronSettings) -> None:
 
     @group.command("explain")
     def explain(
-        expression: Annotated[str, typer.Argument(help="Five fields in quotes, such as '0 9 * * 1-5', or '@daily'.")],
+        expression: Annotated[
+            str, typer.Argument(metavar="EXPRESSION", help="Five fields in quotes, such as '0 9 * * 1-5', or '@daily'.")
+        ],
         timezone: Annotated[
             str | None, typer.Option("--timezone", help="The time zone, such as Europe/Berlin.", metavar="ZONE")
         ] = None,
@@ -65,13 +67,11 @@ def _print(told: dict[str, Any]) -> None:
     for note in told["notes"]:
         typer.echo(f"note: {note}")
     typer.echo()
-    rows = [(_shown(one["local"]), _shown(one["utc"])) for one in told["next"]]
-    width = max((len(local) for local, _ in rows), default=0)
-    for local, utc in rows:
-        typer.echo(f"{local:<{width}}  {utc}")
+    for one in told["next"]:
+        local = datetime.fromisoformat(one["local"])
+        offset = local.isoformat()[19:]
+        typer.echo(f"{_shown(local)} {offset}  {_shown(datetime.fromisoformat(one['utc']))} UTC")
 
 
-def _shown(instant: str) -> str:
-    at = datetime.fromisoformat(instant)
-    offset = "UTC" if at.tzinfo is UTC else instant[19:]
-    return f"{at:%a %Y-%m-%d %H:%M:%S}".removesuffix(":00") + f" {offset}"
+def _shown(at: datetime) -> str:
+    return f"{at:%a %Y-%m-%d %H:%M:%S}".removesuffix(":00")
