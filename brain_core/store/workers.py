@@ -10,10 +10,13 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from brain_core.run import WORKFLOW_RECEIVER
+from brain_core.run import FINAL, WORKFLOW_RECEIVER, RunStatus
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
+
+MAX_TAKEOVERS = 3
+"""How many workers may die with a run before it is parked (G16)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,16 @@ class WorkerIdentity:
     def row(self) -> tuple[object, ...]:
         """The values in the order of the columns."""
         return tuple(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a take-over made of a run: failed, cancelled, queued again, or parked with a reason."""
+
+    run_id: UUID
+    workflow: str
+    status: RunStatus
+    parked_reason: str | None
 
 
 async def beat(db: Database, worker: UUID) -> bool:
@@ -63,15 +76,29 @@ async def observe(db: Database, boot_id: str, boot_seconds: float) -> list[UUID]
     return [row["id"] for row in await db.fetch("worker_observe", boot_id, boot_seconds)]
 
 
-async def take_over(db: Database, workers: Sequence[UUID], reason: str, receivers: Sequence[str]) -> list[UUID]:
-    """Give up workers and end their runs as failed, with `reason`; return the ids of the runs that this call ended.
+async def take_over(
+    db: Database, workers: Sequence[UUID], reason: str, receivers: Sequence[str], *, died: bool = True
+) -> list[UUID]:
+    """Give up workers and settle their runs, as `settle` does; return the ids of the runs that this call ended."""
+    settled = await settle(db, workers, reason, receivers, died=died)
+    return [run.run_id for run in settled if run.status in FINAL]
 
-    Two processes may take over the same worker at once: each run is ended by one of them.
+
+async def settle(
+    db: Database, workers: Sequence[UUID], reason: str, receivers: Sequence[str], *, died: bool = True
+) -> list[Settled]:
+    """Give up workers; their runs fail with `reason`, or go back to the queue where the workflow says so (G10).
+
+    A run that loses its worker `MAX_TAKEOVERS` times is parked (G16); when a worker lets go of its runs in good order
+    (`died` is False) that is not counted. Two processes may do this to the same worker at once: each run is settled by
+    one of them.
     """
     ids = list(workers)
     async with db.transaction() as session:
         # Two statements: the second one's snapshot has to see a run that was being started when the first one waited.
         await session.fetch("worker_give_up", ids, reason)
-        rows = await session.fetch("worker_end_runs", ids, reason, list(receivers), WORKFLOW_RECEIVER)
+        rows = await session.fetch(
+            "worker_end_runs", ids, reason, list(receivers), WORKFLOW_RECEIVER, died, MAX_TAKEOVERS
+        )
         await session.fetch("worker_forget_sightings", ids)
-    return [row["id"] for row in rows]
+    return [Settled(row["id"], row["workflow_name"], row["status"], row["parked_reason"]) for row in rows]

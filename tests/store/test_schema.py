@@ -94,6 +94,14 @@ _BREAKS = {
     "G13.*cannot be a success": "UPDATE brain.runs SET status = 'success', ended_at = now()",
     "cannot be created as a success": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, "
     "planned_steps) VALUES (gen_random_uuid(), now(), 'success', 'w', 'f', '[{}]')",
+    "runs_due_has_trigger": "UPDATE brain.runs SET due_at = now()",
+    "runs_takeovers_count": "UPDATE brain.runs SET takeovers = -1",
+    "runs_parked_iff_reason": "UPDATE brain.runs SET status = 'parked', worker_id = NULL",
+    "runs_waiting_is_free": "UPDATE brain.runs SET status = 'queued'",
+    "runs_cancel_has_time": "UPDATE brain.runs SET cancel_reason = 'x'",
+    "workflow_versions_on_interrupt_known": "INSERT INTO brain.workflow_versions (digest, sources, on_interrupt) "
+    "VALUES ('d', '{}', 'hope')",
+    "workers_numbers_count": "UPDATE brain.workers SET concurrency = 0",
     "G19": "INSERT INTO brain.runs (id, created_at, status, workflow_name, file, digest, planned_steps) "
     "VALUES (gen_random_uuid(), now(), 'queued', 'w', 'f', 'unknown', '[{}]')",
     "step_runs_pkey": "INSERT INTO brain.step_runs SELECT * FROM brain.step_runs",
@@ -144,7 +152,8 @@ async def test_every_constraint_names_its_rule_and_is_broken_here(db: Database, 
         db,
         "SELECT c.conname AS name, obj_description(c.oid, 'pg_constraint') AS says FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace "
-        "WHERE n.nspname = 'brain' AND c.contype IN ('c', 'f') AND t.relname <> 'worker_sightings'",
+        "WHERE n.nspname = 'brain' AND c.contype IN ('c', 'f') AND t.relname <> ALL ($1)",
+        ["worker_sightings", "triggers", "trigger_revisions", "fires", "run_events"],
     )
     assert len(rows) > 20
     for row in rows:
@@ -222,6 +231,10 @@ _PAGE = ("'9999-12-31'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "'0001-01-01'
         ("run_steps", (_PAGE[1],), "step_runs_pkey"),
         ("delivery_list", ("20",), "deliveries_not_done"),
         ("worker_candidates", (), "workers_live"),
+        ("trigger_get", ("'nightly'",), "triggers_name"),
+        ("live_read", (_PAGE[1], "0", "20"), "run_events_pkey"),
+        ("fires_ledger", (_PAGE[1], "'0001-01-01'", "20", "'9999-12-31'"), "fires_pkey"),
+        ("queue_cancels", (_PAGE[1],), "runs_in_hand"),
     ],
 )
 async def test_hot_reads_use_their_index(db: Database, name: str, args: tuple[str, ...], index: str) -> None:

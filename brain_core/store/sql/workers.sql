@@ -48,26 +48,47 @@ WHERE id = ANY ($1::uuid[]) AND stopped_at IS NULL;
 DELETE FROM brain.worker_sightings WHERE worker_id = ANY ($1::uuid[]);
 
 -- name: worker_end_runs
--- Second half of a take-over: ends the runs of these workers as failed under the next claim number (G11, G12), with the
--- interrupted attempt and the deliveries. $2 reason,
--- $3 receivers, $4 the receiver that stands for the workflow's own on_finished.
-WITH left_behind AS (
-    SELECT id FROM brain.runs
-    WHERE status = 'running' AND worker_id = ANY ($1::uuid[])
+-- Second half of a take-over: what goes on with the runs of these workers, under the next claim number (G11, G12), with the
+-- interrupted attempt (G10). A run ends as failed, or as cancelled when somebody wanted that; one whose workflow says so is
+-- queued again, and parked when its workers keep dying (G16). A run whose worker died before its first step is no exception.
+-- $2 reason, $3 receivers, $4 the receiver that stands for the workflow's own on_finished, $5 whether this counts as a
+-- take-over, $6 how many of them park a run.
+WITH left_behind AS MATERIALIZED (
+    SELECT r.id,
+           CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN v.on_interrupt IS DISTINCT FROM 'resume' THEN 'failed'
+                WHEN $5 AND r.takeovers + 1 >= $6 THEN 'parked'
+                ELSE 'queued' END AS becomes,
+           format('interrupted in step ''%s'' (%s of %s): %s', r.planned_steps -> r.position ->> 'name', r.position + 1,
+                  jsonb_array_length(r.planned_steps), $2::text) AS why,
+           w.host AS seen_on
+    FROM brain.runs AS r
+    LEFT JOIN brain.workers AS w ON w.id = r.worker_id
+    LEFT JOIN brain.workflow_versions AS v ON v.digest = r.digest
+    WHERE r.status = 'running' AND r.worker_id = ANY ($1::uuid[])
     -- Waits for a write that is on its way: skipped, the run would stay `running` for ever (G13).
-    ORDER BY id
-    FOR UPDATE
+    ORDER BY r.id
+    FOR UPDATE OF r
 ), ended AS (
     UPDATE brain.runs AS r
-    SET status = 'failed',
+    SET status = l.becomes,
         claim = r.claim + 1,
-        error = format('interrupted in step ''%s'' (%s of %s): %s', r.planned_steps -> r.position ->> 'name',
-                       r.position + 1, jsonb_array_length(r.planned_steps), $2::text),
-        ended_at = GREATEST(r.started_at, statement_timestamp(),
-                            (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id))
+        takeovers = r.takeovers + $5::boolean::int,
+        worker_id = CASE WHEN l.becomes NOT IN ('queued', 'parked') THEN r.worker_id END,
+        -- Another host may not have the file.
+        host = CASE WHEN r.host = '' THEN coalesce(l.seen_on, '') ELSE r.host END,
+        parked_reason = CASE WHEN l.becomes = 'parked' THEN
+            format('its worker died %s times, the last time %s', r.takeovers + 1, l.why) END,
+        error = CASE l.becomes WHEN 'failed' THEN l.why
+                               WHEN 'cancelled' THEN format('%s (%s)', coalesce(r.cancel_reason, 'cancelled'), l.why) END,
+        ended_at = CASE WHEN l.becomes NOT IN ('queued', 'parked') THEN
+            GREATEST(r.started_at, statement_timestamp(),
+                     (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id)) END
     FROM left_behind AS l
-    WHERE r.id = l.id
-    RETURNING r.id, r.claim, r.position, r.planned_steps, r.started_at, r.ended_at, r.digest
+    WHERE r.id = ANY (ARRAY(SELECT b.id FROM left_behind AS b)) AND r.id = l.id
+    RETURNING r.id, r.workflow_name, r.status, r.claim, r.position, r.planned_steps, r.started_at, r.digest,
+              r.parked_reason, coalesce(r.ended_at, GREATEST(r.started_at, statement_timestamp(),
+                  (SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = r.id))) AS at
 ), interrupted AS (
     INSERT INTO brain.step_runs
         (run_id, position, attempt, claim, started_at, ended_at, name, type, status, error)
@@ -76,14 +97,17 @@ WITH left_behind AS (
                          WHERE s.run_id = e.id AND s.position = e.position), 0),
            e.claim,
            coalesce((SELECT max(s.ended_at) FROM brain.step_runs AS s WHERE s.run_id = e.id), e.started_at),
-           e.ended_at, e.planned_steps -> e.position ->> 'name', e.planned_steps -> e.position ->> 'type',
+           e.at, e.planned_steps -> e.position ->> 'name', e.planned_steps -> e.position ->> 'type',
            'interrupted', $2
     FROM ended AS e
 ), delivery AS (
     INSERT INTO brain.deliveries (run_id, receiver)
-    SELECT e.id, r.receiver FROM ended AS e, unnest($3::text[]) AS r (receiver)
+    SELECT e.id, r.receiver FROM ended AS e, unnest($3::text[]) AS r (receiver) WHERE e.status IN ('failed', 'cancelled')
     UNION ALL
     SELECT e.id, $4 FROM ended AS e JOIN brain.workflow_versions AS v ON v.digest = e.digest AND v.on_finished
+    WHERE e.status IN ('failed', 'cancelled')
     ON CONFLICT (run_id, receiver) DO NOTHING
 )
-SELECT id FROM ended;
+SELECT e.id, e.workflow_name, e.status, e.parked_reason,
+       CASE WHEN e.status = 'queued' THEN pg_notify('brain', '') END AS told
+FROM ended AS e ORDER BY e.id;

@@ -1,0 +1,189 @@
+"""Fires: which triggers are due, firing them (G1, G3, G4), and the ledger of what became of each instant (G2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID, uuid4
+
+from brain_core.errors import DatabaseError, DatabaseUnreachable
+from brain_core.store.codec import decode
+from brain_core.store.triggers import TriggerRow, trigger_row
+
+if TYPE_CHECKING:
+    from brain_core.store.database import Database
+
+MAX_RESUMED = 1_000
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime.max.replace(tzinfo=UTC)
+_RETRIES = 5
+
+Outcome = Literal["fired", "merged", "skipped_overlap", "skipped_paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """What is decided about a due trigger: the instants that fire and the stretch (first, last) that is merged.
+
+    `expected_due` is the `next_due_at` that was read: when the trigger has another by now nothing happens. Each instant
+    has the id of its run from the beginning, so that what is sent twice happens once (G17).
+    """
+
+    trigger_id: UUID
+    revision: int
+    expected_due: datetime
+    fire_due: Sequence[datetime]
+    merged: tuple[datetime, datetime] | None
+    next_due_at: datetime | None
+    reason: str = ""
+    run_ids: tuple[UUID, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.run_ids:
+            object.__setattr__(self, "run_ids", tuple(uuid4() for _ in self.fire_due))
+
+
+@dataclass(frozen=True, slots=True)
+class FireResult:
+    """An outcome that was written; `refused`, with `error`: the database did not take it, the trigger stays due."""
+
+    trigger_id: UUID
+    name: str
+    due_at: datetime
+    outcome: Literal["fired", "merged", "skipped_overlap", "refused"]
+    run_id: UUID | None = None
+    until: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One outcome: of one instant, or of all from `due_at` to `until` that have no row of their own.
+
+    `until` is the last moment that a datetime can hold while a pause goes on (`open`).
+    """
+
+    trigger_id: UUID
+    due_at: datetime
+    until: datetime | None
+    outcome: Outcome
+    reason: str
+    run_id: UUID | None
+    revision: int
+    recorded_at: datetime
+
+    @property
+    def open(self) -> bool:
+        """Whether this is the row of a pause that goes on."""
+        return self.until is not None and self.until.year == _LAST_TIME.year
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What was in force for the instants in `(valid_from, valid_until]`; None: until now."""
+
+    trigger_id: UUID
+    revision: int
+    type: str
+    config: dict[str, Any]
+    state: Literal["active", "paused", "deleted"]
+    catch_up: str
+    catch_up_max: int | None
+    overlap: str
+    valid_from: datetime
+    valid_until: datetime | None
+    reason: Literal["registered", "edited", "paused", "resumed", "unregistered"]
+
+
+async def due(
+    db: Database, now: datetime, limit: int, types: Sequence[str], leave_out: Sequence[UUID] = ()
+) -> list[TriggerRow]:
+    """Return the triggers of these types that are due at `now`, the longest due first."""
+    return [trigger_row(row) for row in await db.fetch("fires_due", now, limit, list(types), list(leave_out))]
+
+
+async def resumable(db: Database, now: datetime, limit: int = MAX_RESUMED) -> list[TriggerRow]:
+    """Return the paused triggers that were to be resumed by `now`."""
+    return [trigger_row(row) for row in await db.fetch("fires_resumable", now, limit)]
+
+
+async def next_due(db: Database, leave_out: Sequence[UUID] = ()) -> tuple[datetime, datetime | None]:
+    """Return the database's clock, and when a trigger is due or to be resumed next (it may be past)."""
+    row = await db.fetchrow("fires_next_due", list(leave_out))
+    if row is None:
+        raise AssertionError("the statement returns one row")
+    return row["now"], row["next_due"]
+
+
+async def fire(db: Database, fires: Sequence[Fire], now: datetime) -> list[FireResult]:
+    """Fire due triggers as one commit; return the outcomes that this call has written.
+
+    A trigger that another process has fired, changed, or holds locked at this moment is left alone and has no outcome
+    here. What the database refuses is found by halving, and costs the others nothing (G18).
+    """
+    if not fires:
+        return []
+    tries = 0
+    while True:
+        try:
+            return await _fire(db, fires)
+        except DatabaseUnreachable:
+            raise
+        except DatabaseError as error:
+            # A deadlock or a serialization failure is nobody's fault: the same again.
+            if str(getattr(error.__cause__, "sqlstate", "")).startswith("40") and tries < _RETRIES:
+                tries += 1
+                continue
+            if len(fires) > 1:
+                half = len(fires) // 2
+                return [*await fire(db, fires[:half], now), *await fire(db, fires[half:], now)]
+            one = fires[0]
+            return [FireResult(one.trigger_id, "", one.expected_due, "refused", error=str(error))]
+
+
+async def ledger(
+    db: Database,
+    trigger_id: UUID,
+    since: datetime | None = None,
+    limit: int = 100,
+    before: datetime | None = None,
+) -> list[LedgerRow]:
+    """Return outcomes, the latest first: those due before `before`, and from `since` on (a range that reaches over
+    `since` too).
+    """
+    rows = await db.fetch("fires_ledger", trigger_id, since or _FIRST_TIME, limit, before or _LAST_TIME)
+    return [LedgerRow(*row) for row in rows]
+
+
+async def revisions(db: Database, trigger_id: UUID) -> list[Revision]:
+    """Return what was in force when, in its order."""
+    return [
+        Revision(**{**row, "config": decode(row["config"])}) for row in await db.fetch("fires_revisions", trigger_id)
+    ]
+
+
+async def _fire(db: Database, fires: Sequence[Fire]) -> list[FireResult]:
+    triggers = [
+        (
+            one.trigger_id,
+            one.revision,
+            one.expected_due,
+            one.next_due_at,
+            *(one.merged or (None, None)),
+            one.reason or "missed",
+        )
+        for one in fires
+    ]
+    instants = [
+        (one.trigger_id, due_at, due_at.astimezone(UTC).isoformat(), run_id, "due")
+        for one in fires
+        for due_at, run_id in zip(one.fire_due, one.run_ids, strict=True)
+    ]
+    columns: list[Any] = [*zip(*triggers, strict=True)]
+    columns += zip(*instants, strict=True) if instants else [()] * 5
+    return [
+        FireResult(row["trigger_id"], row["name"], row["due_at"], row["outcome"], row["run_id"], row["until"])
+        for row in await db.fetch("fires_fire", *columns)
+    ]

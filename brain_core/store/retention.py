@@ -1,0 +1,55 @@
+"""Retention: deleting what is old enough (G24), in batches that are each a transaction: stopping it does no harm.
+
+A run goes with its steps, its live output and its deliveries. The ledger stays: an instant keeps its outcome, and the
+id of a run that is no longer there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from brain_core.store.database import Database
+
+_FIRST = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows are gone."""
+
+    runs: int = 0
+    workers: int = 0
+
+
+async def prune(db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500) -> Pruned:
+    """Delete final runs that were created more than `days` ago, and workers that stopped so long ago.
+
+    The last `keep_last` runs of each workflow stay, and its last success; failed ones stay `keep_failed` days after
+    their end at least, and those of whose end somebody is still to be told.
+    """
+    runs = workers = 0
+    async for deleted in prune_runs(db, days, keep_last, keep_failed, batch):
+        runs += deleted
+    while deleted := await db.fetchval("retention_workers", float(days), batch):
+        workers += deleted
+    return Pruned(runs, workers)
+
+
+async def prune_runs(
+    db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500
+) -> AsyncIterator[int]:
+    """Do the same for runs only, yielding how many went with each batch, for one who wants to pause between."""
+    at, last = _FIRST
+    while True:
+        row = await db.fetchrow("retention_runs", at, last, batch, float(days), keep_last, float(keep_failed))
+        if row is None:
+            return
+        at, last = row["created_at"], row["id"]
+        yield row["deleted"]
+        if row["looked"] < batch:
+            return

@@ -1,0 +1,113 @@
+-- name: fires_due
+-- The triggers of some types ($3) that are due at $1, the longest due first, but for those left out ($4).
+SELECT
+    t.id, t.name, t.type, t.config, t.workflow_name, t.file, t.host, t.inputs, t.planned_steps, t.digest, t.catch_up,
+    t.catch_up_max, t.overlap, t.state, t.revision, t.created_at, t.next_due_at, t.paused_at, t.resume_at, t.deleted_at,
+    NULL::timestamptz AS skipping_from
+FROM brain.triggers AS t
+WHERE t.next_due_at <= $1 AND t.type = ANY ($3::text[]) AND t.id <> ALL ($4::uuid[])
+ORDER BY t.next_due_at, t.id
+LIMIT $2;
+
+-- name: fires_resumable
+-- The paused triggers whose pause was to end by $1.
+SELECT
+    t.id, t.name, t.type, t.config, t.workflow_name, t.file, t.host, t.inputs, t.planned_steps, t.digest, t.catch_up,
+    t.catch_up_max, t.overlap, t.state, t.revision, t.created_at, t.next_due_at, t.paused_at, t.resume_at, t.deleted_at,
+    (SELECT f.due_at FROM brain.fires AS f WHERE f.trigger_id = t.id AND f.until = 'infinity') AS skipping_from
+FROM brain.triggers AS t
+WHERE t.resume_at <= $1
+ORDER BY t.resume_at, t.id
+LIMIT $2;
+
+-- name: fires_next_due
+-- The database's clock, and when there is something to do next but for some triggers.
+SELECT clock_timestamp() AS now,
+       LEAST((SELECT t.next_due_at FROM brain.triggers AS t
+              WHERE t.next_due_at IS NOT NULL AND t.id <> ALL ($1::uuid[]) ORDER BY t.next_due_at, t.id LIMIT 1),
+             (SELECT t.resume_at FROM brain.triggers AS t
+              WHERE t.resume_at IS NOT NULL AND t.id <> ALL ($1::uuid[]) ORDER BY t.resume_at, t.id LIMIT 1)) AS next_due;
+
+-- name: fires_fire
+-- Fires any number of due triggers as one commit, and advances each by compare-and-set (G1). $1–$7 a trigger each: id,
+-- revision, the instant it was due, the next one, the stretch that is merged and why. $8–$12 an instant each: trigger, due
+-- (also as text), run, reason. Returns the outcomes that this call has written.
+-- Rows are locked in the order of their ids, and those that somebody else is firing are left to him: nobody waits, so
+-- nobody deadlocks, and one locked trigger does not hold up the others (G18).
+-- As in recorder.sql the plan has to be right for any size of the tables: = ANY finds the rows by the primary key, and
+-- nothing else about them can use an index.
+WITH asked AS MATERIALIZED (
+    SELECT * FROM ROWS FROM (
+            unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                   $7::text[]),
+            generate_series(1, cardinality($1)))
+        AS a (id, revision, due, next, merged_from, merged_until, merged_reason, ordinal)
+), locked AS MATERIALIZED (
+    SELECT t.id, t.overlap
+    FROM brain.triggers AS t JOIN asked AS a ON a.id = t.id
+    WHERE t.id = ANY ($1) AND t.revision IS NOT DISTINCT FROM a.revision
+      AND t.next_due_at IS NOT DISTINCT FROM a.due AND t.state IS NOT DISTINCT FROM 'active'
+    ORDER BY t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), busy AS MATERIALIZED (
+    -- Decided under the lock, and over all hosts (G4). Whoever fired last has committed before this instant was read.
+    SELECT l.id, l.overlap,
+           (SELECT format('run %s is %s', left(r.id::text, 8), r.status) FROM brain.runs AS r
+            WHERE r.trigger_id = l.id AND r.status IN ('queued', 'running', 'parked') LIMIT 1) AS by
+    FROM locked AS l
+), advanced AS (
+    UPDATE brain.triggers AS t SET next_due_at = a.next
+    FROM asked AS a JOIN busy AS b ON b.id = a.id
+    WHERE t.id = ANY ($1) AND t.id = a.id
+    RETURNING t.id, t.name, t.type, t.workflow_name, t.file, t.host, t.inputs, t.planned_steps, t.digest, t.revision,
+              b.overlap, b.by, a.merged_from, a.merged_until, a.merged_reason
+), instant AS MATERIALIZED (
+    SELECT i.id, i.due, i.due_text, i.run_id, i.reason, row_number() OVER (PARTITION BY i.id ORDER BY i.due) AS place
+    FROM unnest($8::uuid[], $9::timestamptz[], $10::text[], $11::uuid[], $12::text[]) AS i (id, due, due_text, run_id, reason)
+), decided AS MATERIALIZED (
+    SELECT i.id, i.due, i.run_id, i.reason, a.revision,
+           CASE WHEN a.overlap = 'allow' THEN NULL
+                WHEN a.by IS NOT NULL THEN a.by
+                WHEN i.place > 1 THEN 'an earlier instant fires at this moment' END AS hindered
+    FROM advanced AS a JOIN instant AS i ON i.id = a.id
+), ledger AS (
+    INSERT INTO brain.fires AS f (trigger_id, due_at, until, outcome, reason, run_id, revision)
+    SELECT d.id, d.due, NULL, CASE WHEN d.hindered IS NULL THEN 'fired' ELSE 'skipped_overlap' END,
+           coalesce(d.hindered, d.reason), CASE WHEN d.hindered IS NULL THEN d.run_id END, d.revision
+    FROM decided AS d
+    UNION ALL
+    SELECT a.id, a.merged_from, NULLIF(a.merged_until, a.merged_from), 'merged', a.merged_reason, NULL, a.revision
+    FROM advanced AS a
+    WHERE a.merged_from IS NOT NULL
+    ON CONFLICT (trigger_id, due_at) DO NOTHING
+    RETURNING f.trigger_id, f.due_at, f.until, f.outcome, f.run_id
+), run AS (
+    INSERT INTO brain.runs
+        (id, created_at, status, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at)
+    SELECT l.run_id, statement_timestamp(), 'queued', a.workflow_name, a.file, a.host, a.digest, a.planned_steps, a.inputs,
+           json_build_object('type', a.type, 'name', a.name, 'due_at', i.due_text), a.id, l.due_at
+    FROM ledger AS l JOIN instant AS i ON i.run_id = l.run_id JOIN advanced AS a ON a.id = l.trigger_id
+    RETURNING id
+)
+SELECT l.trigger_id, a.name, l.due_at, l.until, l.outcome, l.run_id,
+       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told
+FROM ledger AS l JOIN advanced AS a ON a.id = l.trigger_id
+ORDER BY l.due_at, l.trigger_id;
+
+-- name: fires_ledger
+-- A trigger's outcomes before $4, the latest first; the stretch that reaches over $2 is among them.
+SELECT f.trigger_id, f.due_at, f.until, f.outcome, f.reason, f.run_id, f.revision, f.recorded_at
+FROM brain.fires AS f
+WHERE f.trigger_id = $1 AND f.due_at < $4
+  AND f.due_at >= coalesce((SELECT p.due_at
+                            FROM (SELECT b.due_at, b.until FROM brain.fires AS b
+                                  WHERE b.trigger_id = $1 AND b.due_at < $2
+                                  ORDER BY b.trigger_id DESC, b.due_at DESC LIMIT 1) AS p
+                            WHERE p.until >= $2), $2)
+ORDER BY f.trigger_id DESC, f.due_at DESC
+LIMIT $3;
+
+-- name: fires_revisions
+-- The revisions of a trigger, in their order.
+SELECT trigger_id, revision, type, config, state, catch_up, catch_up_max, overlap, valid_from, valid_until, reason
+FROM brain.trigger_revisions WHERE trigger_id = $1 ORDER BY revision;
