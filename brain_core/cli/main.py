@@ -22,8 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("brain_core.cli.run", "Run a workflow file and record the run."),
     "history": ("brain_core.cli.history", "List runs, the newest first."),
     "show": ("brain_core.cli.show", "Show one run: its steps, outputs and errors."),
+    "validate": ("brain_core.cli.validate", "Check workflow files without running them."),
+    "new": ("brain_core.cli.new", "Write a starter file."),
     "register": ("brain_core.cli.register", "Make a workflow file run by itself, by a schedule."),
-    "list": ("brain_core.cli.list", "List what is registered: last run, next instant, what is overdue."),
+    "list": ("brain_core.cli.list", "List schedules: last run, next instant, what is overdue."),
     "trigger": ("brain_core.cli.trigger", "Start a run of what is registered, now."),
     "pause": ("brain_core.cli.pause", "Keep a schedule from starting runs."),
     "resume": ("brain_core.cli.resume", "Let a paused schedule start runs again."),
@@ -33,8 +35,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "forecast": ("brain_core.cli.forecast", "Look ahead: what will be due, and what stands out."),
     "audit": ("brain_core.cli.audit", "Look for due instants without an outcome."),
     "watch": ("brain_core.cli.watch", "Check from outside that schedules do what they should."),
-    "validate": ("brain_core.cli.validate", "Check workflow files without running them."),
-    "new": ("brain_core.cli.new", "Write a starter file."),
     "status": ("brain_core.cli.status", "Show database, workers and counts; check the history."),
     "deliveries": ("brain_core.cli.deliveries", "List run-finished hooks that are open or failed; retry them."),
     "prune": ("brain_core.cli.prune", "Delete old runs."),
@@ -44,6 +44,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("brain_core.cli.migrate", "Bring the database schema up to date."),
 }
 """Name → (module with `app`, one line of help). The order is that of the help."""
+
+SECTIONS = {"run": "Runs", "register": "Schedules", "status": "Upkeep"}
+"""Where a new section of the help begins, and what it is called."""
 
 BUILT_IN = {"cron": "Explain cron expressions."}
 """Commands that built-in plugins bring → one line of help: the help knows them without loading any plugin."""
@@ -80,8 +83,16 @@ class LazyGroup(TyperGroup):
         return args[0] if command else None, command, args[1:]
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        with formatter.section("Commands"):
-            formatter.write_dl([*((name, text) for name, (_, text) in COMMANDS.items()), *BUILT_IN.items()])
+        sections: dict[str, list[tuple[str, str]]] = {}
+        width = max(map(len, COMMANDS))
+        for name, (_, text) in COMMANDS.items():
+            if name in SECTIONS:
+                section = sections[SECTIONS[name]] = []
+            section.append((name.ljust(width), text))
+        sections["Schedules"] += [(name.ljust(width), text) for name, text in BUILT_IN.items()]
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
         if found := self.plugin_commands():
             with formatter.section("Commands of plugins"):
                 formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found.items()])

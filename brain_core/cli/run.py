@@ -50,7 +50,7 @@ def run(
 
         output.print_json(run_shape(finished, steps=True))
     else:
-        _summary(finished)
+        say_ended(finished)
     raise typer.Exit(EXIT_CODES.get(finished.status, 1))
 
 
@@ -66,7 +66,8 @@ def _run(file: str, given: dict[str, str], verbose: bool) -> Run:
         return with_brain(work)
 
 
-def _summary(run: Run) -> None:
+def say_ended(run: Run) -> None:
+    """Say in one line how a run has ended."""
     took = output.duration(run.seconds)
     output.emit(f"{output.status(run.status)}  {output.one_line(run.workflow)}  run {run.short_id}  {took}")
     if run.status != "success":

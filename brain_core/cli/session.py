@@ -23,13 +23,21 @@ def load() -> tuple[LoadedSettings, PluginManager]:
     return settings, PluginManager.load(settings.settings)
 
 
-def with_brain(work: Callable[[Brain], Awaitable[T]], *, ready: bool = True) -> T:
-    """Open the brain, do the work, close it, and return its answer; `ready=False` leaves the schema as it is."""
+def with_brain(
+    work: Callable[[Brain], Awaitable[T]],
+    *,
+    ready: bool = True,
+    loaded: tuple[LoadedSettings, PluginManager] | None = None,
+) -> T:
+    """Open the brain, do the work, close it, and return its answer; `ready=False` leaves the schema as it is.
+
+    `loaded` is what `load` has returned to a command that had to look at it first.
+    """
 
     async def whole() -> T:
         from brain_core.app import Brain
 
-        async with Brain.open(*load(), ready=ready) as brain:
+        async with Brain.open(*(loaded or load()), ready=ready) as brain:
             return await work(brain)
 
     return asyncio.run(whole())

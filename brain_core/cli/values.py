@@ -1,12 +1,16 @@
-"""Reads what was typed on the command line: inputs and moments. Pure."""
+"""Reads what was typed on the command line: inputs, moments and durations. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
-from brain_core.errors import UsageError
+from brain_core.errors import UsageError, nearest
+from brain_core.schedule import MAX_CATCH_UP, CatchUp
+
+Overlap: TypeAlias = Literal["skip", "allow"]
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -42,3 +46,59 @@ def read_since(text: str, now: datetime) -> datetime:
         raise UsageError(
             f"--since {text!r} is neither an age (30s, 5m, 2h, 3d, 1w) nor a time (2026-05-01, 2026-05-01T08:00+02:00)"
         ) from None
+
+
+def read_until(text: str, now: datetime) -> datetime:
+    """Return the moment to come that `text` names: ISO 8601 (local time unless it says a zone), or a time from now.
+
+    UsageError says what is accepted. `now` has to have a zone.
+    """
+    if match := _AGO.fullmatch(text.strip().lower()):
+        try:
+            moment = now + timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            raise UsageError(f"--until {text!r} lies after all time; give a shorter time") from None
+    else:
+        try:
+            moment = datetime.fromisoformat(text.strip()).astimezone()
+        except (ValueError, OverflowError):
+            raise UsageError(
+                f"--until {text!r} is neither a time from now (30s, 5m, 2h, 3d, 1w) nor a time "
+                "(2026-05-01, 2026-05-01T08:00+02:00)"
+            ) from None
+    if moment <= now:
+        raise UsageError(f"--until {text!r} is over; give a time to come, such as 2h")
+    return moment
+
+
+def read_age(text: str) -> timedelta:
+    """Return the duration that `text` of --max-age names, such as `26h`; UsageError says what is accepted."""
+    match = _AGO.fullmatch(text.strip().lower())
+    if match is None or not int(match[1]):
+        raise UsageError(f"--max-age {text!r} is no duration; write for example 90m, 26h or 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def read_catch_up(text: str) -> tuple[CatchUp, int | None]:
+    """Return the policy that `--catch-up` names and, with `all:N`, how many instants; UsageError says what there is."""
+    policy, colon, number = text.strip().partition(":")
+    if policy == "all" and number.isascii() and number.isdigit() and 1 <= int(number[:9]) <= MAX_CATCH_UP:
+        return "all", int(number)
+    if policy == "all":
+        raise UsageError(
+            f"--catch-up {text!r} does not say how many; write all:N with N from 1 to {MAX_CATCH_UP:,}, such as all:10"
+        )
+    if policy in ("latest", "none") and not colon:
+        return ("latest" if policy == "latest" else "none"), None
+    raise UsageError(
+        f"--catch-up {text!r} is none of latest, none and all:N{nearest(policy, ['latest', 'none', 'all'])}"
+    )
+
+
+def read_overlap(text: str) -> Overlap:
+    """Return what `--overlap` names; UsageError says what there is."""
+    if text == "skip":
+        return "skip"
+    if text == "allow":
+        return "allow"
+    raise UsageError(f"--overlap {text!r} is neither skip nor allow{nearest(text, ['skip', 'allow'])}")

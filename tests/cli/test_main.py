@@ -157,7 +157,7 @@ def test_a_failing_plugin_never_breaks_help(brain, with_plugin, body):
 def test_an_import_that_fails_does_not_break_help(brain, with_plugin):
     done = brain("--help", env=with_plugin("import no_such_library  # brain_commands\n"))
     assert done.returncode == 0
-    assert "Commands:" in done.stdout
+    assert "Upkeep:" in done.stdout
     assert "brain plugins check stranger" in done.stderr
 
 

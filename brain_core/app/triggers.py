@@ -1,0 +1,302 @@
+"""Triggers: what people do with schedules and other triggers; `brain.triggers`.
+
+What comes due when is asked of the trigger types (trigger_types), the rows are the store's; here each act becomes one
+call of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brain_core.app.trigger_types import (
+    Described,
+    checked_name,
+    described,
+    first_after,
+    lines_of,
+    missing_type,
+    next_of,
+    pending,
+    ready_to_register,
+    stored_trigger,
+    told,
+)
+from brain_core.engine.events import RunStarted, StepEnded
+from brain_core.errors import TriggerNotFound, TriggerRefused
+from brain_core.run import PlannedStep
+from brain_core.store import daemon, fires, queue, runs, triggers
+from brain_core.trigger import Registration, Trigger
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+    from brain_core.app.trigger_reports import Audit, Outlook, Watched
+    from brain_core.engine.events import Watch
+    from brain_core.engine.runner import Plan
+    from brain_core.placeholders import Json
+    from brain_core.run import Run
+    from brain_core.schedule import CatchUp
+    from brain_core.store.fires import LedgerRow
+    from brain_core.store.triggers import Overlap, TriggerListing, TriggerRow
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at a run that is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a registration came to; `lines` are what the trigger type has to show, once."""
+
+    trigger: Described
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Described):
+    """A trigger in a list, with its last run and whether it is overdue."""
+
+    listing: TriggerListing = field(kw_only=True)
+
+
+class Triggers:
+    """What people do with triggers. Each act is one transaction; none fires what is past (G8)."""
+
+    def __init__(self, brain: Brain) -> None:
+        self._brain = brain
+        self._db = brain.db
+        self._plugins = brain.plugins
+
+    async def register(
+        self,
+        plan: Plan,
+        trigger: Trigger,
+        *,
+        name: str | None = None,
+        inputs: Mapping[str, Json] | None = None,
+        catch_up: CatchUp = "latest",
+        catch_up_max: int | None = None,
+        overlap: Overlap = "skip",
+    ) -> Registered:
+        """Register a trigger for a loaded workflow; TriggerRefused, and nothing written, when the name is taken.
+
+        `inputs` are values that the workflow accepts; what they leave out gets the workflow's default in each run.
+        """
+        complete = ready_to_register(self._plugins, trigger)
+        now = await triggers.clock(self._db)
+        new = triggers.NewTrigger(
+            name=checked_name(name or plan.workflow),
+            type=type(complete).type_name,
+            config=complete.model_dump(mode="json"),
+            workflow_name=plan.workflow,
+            file=plan.file,
+            host=socket.gethostname(),
+            inputs=dict(inputs or {}),
+            planned_steps=[{"name": step.name, "type": step.type} for step in plan.steps],
+            digest=plan.digest,
+            catch_up=catch_up,
+            catch_up_max=catch_up_max,
+            overlap=overlap,
+            next_due_at=first_after(complete, now),
+            sources=plan.sources,
+            on_finished=plan.has_on_finished,
+            on_interrupt=plan.on_interrupt,
+        )
+        try:
+            row = await triggers.register(self._db, new, now)
+        except TriggerRefused:
+            raise TriggerRefused(await self._taken(new.name)) from None
+        registration = Registration(row.name, row.workflow_name, row.file)
+        return Registered(told(row, complete), lines_of(complete, "on_register", registration))
+
+    async def get(self, name: str) -> Described:
+        """Return a trigger; TriggerNotFound names the nearest one."""
+        row = await triggers.get(self._db, name)
+        return described(row, self.stored(row))
+
+    async def listing(self) -> list[Listed]:
+        """Return every trigger that is not unregistered, by name, with its last run."""
+        found = []
+        for one in await triggers.list_all(self._db):
+            plain = described(one.row, self.stored(one.row))
+            found.append(Listed(plain.row, plain.words, plain.zone, listing=one))
+        return found
+
+    async def pause(self, name: str, *, resume_at: datetime | None = None) -> Described:
+        """Pause a trigger until it is resumed, or until `resume_at`; what comes due meanwhile is skipped (G2).
+
+        One that is paused already stays so, and gets the new `resume_at` where one is given.
+        """
+        row = await triggers.get(self._db, name)
+        # A pause is possible without the type, too: then it begins at the instant that is known.
+        trigger = self.stored(row)
+        now = await triggers.clock(self._db)
+        first = None if trigger is None else next_of(trigger)(now)
+        return described(await triggers.pause(self._db, name, now, first, resume_at), trigger)
+
+    async def resume(self, name: str) -> Described:
+        """Resume a paused trigger at its first instant from now; one that is not paused stays as it is."""
+        row = await triggers.get(self._db, name)
+        trigger = self._needed(row)
+        now = await triggers.clock(self._db)
+        last = self._last_due(row, trigger, now)
+        return told(await triggers.resume(self._db, name, now, last, next_of(trigger)(now)), trigger)
+
+    async def unregister(self, name: str) -> TriggerRow:
+        """End a trigger. Its runs and its ledger stay, and its name is free again."""
+        row = await triggers.get(self._db, name)
+        now = await triggers.clock(self._db)
+        last = self._last_due(row, self.stored(row), now)
+        return await triggers.unregister(self._db, name, now, last)
+
+    async def edit(
+        self,
+        row: TriggerRow,
+        *,
+        trigger: Trigger | None = None,
+        inputs: Mapping[str, str] | None = None,
+        catch_up: CatchUp | None = None,
+        catch_up_max: int | None = None,
+        overlap: Overlap | None = None,
+    ) -> Described:
+        """Change a trigger from now on, by the row that was read of it; what is None stays.
+
+        `inputs` are texts from a command line.
+        """
+        before = self.stored(row)
+        after = self._needed(row) if trigger is None else ready_to_register(self._plugins, trigger)
+        accepted = await self._accepted(row, inputs) if inputs else {}
+        now = await triggers.clock(self._db)
+        change = triggers.TriggerEdit(
+            config=None if trigger is None else after.model_dump(mode="json"),
+            type=type(after).type_name,
+            inputs={**row.inputs, **accepted},
+            catch_up=catch_up,
+            catch_up_max=catch_up_max,
+            overlap=overlap,
+        )
+        last = self._last_due(row, before, now)
+        return told(await triggers.edit(self._db, row.name, now, change, first_after(after, now), last), after)
+
+    async def fire_now(self, name: str, inputs: Mapping[str, str]) -> Run:
+        """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone."""
+        row = await triggers.get(self._db, name)
+        accepted = await self._accepted(row, inputs)
+        run_id = await queue.enqueue(
+            self._db,
+            queue.NewRun(
+                workflow=row.workflow_name,
+                file=row.file,
+                host=row.host,
+                digest=row.digest,
+                planned=[PlannedStep(step["name"], step["type"]) for step in row.planned_steps],
+                inputs={**row.inputs, **accepted},
+                trigger={"type": "manual", "name": row.name},
+                trigger_id=row.id,
+            ),
+        )
+        return await runs.get(self._db, run_id)
+
+    async def follow(self, run_id: str, *, watch: Watch, note: Callable[[str], None]) -> Run:
+        """Wait until a run has ended or is parked, tell how it goes, and return it.
+
+        `note` hears it, once, when no daemon is there to run it.
+        """
+        told, started = 0, False
+        while True:
+            run = await runs.get(self._db, run_id)
+            if run.status == "queued" and not started:
+                if not await daemon.daemons(self._db):
+                    note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
+                started = True
+                watch(RunStarted(run))
+            for step in run.steps[told:]:
+                watch(StepEnded(step))
+            told = len(run.steps)
+            if run.final or run.status == "parked":
+                return run
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def fires(self, name: str, *, since: datetime | None = None, limit: int = 20) -> list[LedgerRow]:
+        """Return what became of the instants of a trigger, the latest first."""
+        row = await triggers.get(self._db, name)
+        return await fires.ledger(self._db, row.id, since, limit)
+
+    async def audit(self, name: str | None = None, *, since: datetime | None = None) -> list[Audit]:
+        """Audit one trigger, or all of them (G2)."""
+        from brain_core.app.trigger_reports import audited
+
+        return [await audited(self._db, self._plugins, row, since) for row in await self._rows(name)]
+
+    async def forecast(self, name: str | None = None, *, until: datetime, limit: int) -> Outlook:
+        """Look ahead for one trigger, or for all of them."""
+        from brain_core.app.trigger_reports import outlook
+
+        return await outlook(self._db, self._plugins, await self._rows(name), until, limit)
+
+    async def watched(self, workflows: Sequence[str] = (), *, max_age: timedelta | None = None) -> list[Watched]:
+        """Judge triggers from outside; reads only."""
+        from brain_core.app.trigger_reports import watched
+
+        return await watched(self._db, workflows, max_age)
+
+    def stored(self, row: TriggerRow) -> Trigger | None:
+        """Return the trigger that a row holds; None when its type is not to be had."""
+        return stored_trigger(self._plugins, row)
+
+    async def _taken(self, name: str) -> str:
+        try:
+            there = await self.get(name)
+            what = f" ({there.row.file}, {there.words})"
+        except TriggerNotFound:
+            what = ""
+        return (
+            f"'{name}' is registered already{what} and stays as it is; change it: brain edit {name}, "
+            f"end it: brain unregister {name}, or give another --name"
+        )
+
+    def _needed(self, row: TriggerRow) -> Trigger:
+        trigger = self.stored(row)
+        if trigger is None:
+            missing = missing_type(self._plugins, row.type)
+            raise TriggerRefused(f"'{row.name}' is of the type '{row.type}', {missing}")
+        return trigger
+
+    def _last_due(self, row: TriggerRow, trigger: Trigger | None, now: datetime) -> datetime | None:
+        """Return the last instant up to now that has no outcome yet, or that the pause which goes on has skipped."""
+        first = row.skipping_from if row.state == "paused" else row.next_due_at
+        found = None if trigger is None else pending(next_of(trigger), first, now)
+        return None if found is None else found[1]
+
+    async def _rows(self, name: str | None) -> list[TriggerRow]:
+        if name is not None:
+            return [await triggers.get(self._db, name)]
+        return [one.row for one in await triggers.list_all(self._db)]
+
+    async def _accepted(self, row: TriggerRow, given: Mapping[str, str]) -> dict[str, Json]:
+        """Check texts from a command line against the workflow file; return what is given, as the workflow takes it.
+
+        The inputs that the trigger has are held against it as well.
+        """
+        if _is_elsewhere(row):
+            if given:
+                raise TriggerRefused(f"inputs cannot be checked here: {row.file} is on {row.host}; say it there")
+            return {}
+        runner = self._brain.new_runner()
+        try:
+            await runner.load(row.file)
+            # Each kind by its own rules: what is stored is JSON, and what is given is text.
+            typed = await runner.accept_inputs({**row.inputs, **given}, typed=True)
+            accepted = {name: typed[name] for name in given}
+            await runner.accept_inputs({**row.inputs, **accepted}, typed=False)
+            return accepted
+        finally:
+            await runner.close()
+
+
+def _is_elsewhere(row: TriggerRow) -> bool:
+    return row.host != socket.gethostname() and not Path(row.file).exists()
