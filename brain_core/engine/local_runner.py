@@ -29,6 +29,9 @@ CANCEL_GRACE = 10.0
 
 MAX_ERROR_CHARS = 8_192
 
+ON_FINISHED = -1
+"""Stands for the workflow's `on_finished` where a position of a step is asked for."""
+
 
 class LocalRunner:
     """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say).
@@ -46,7 +49,7 @@ class LocalRunner:
         self._check = check
         self._settings = settings or {}
         self._max_output = max_output
-        self._plain = _PlainCalls()
+        self._left: set[tuple[tuple[str, int], object]] = set()
         self._loaded: LoadedWorkflow | None = None
 
     @property
@@ -55,10 +58,9 @@ class LocalRunner:
             raise RuntimeError("no workflow is loaded")
         return self._loaded
 
-    @property
-    def left_behind(self) -> int:
-        """How many plain steps go on in their threads though their cancellation or time limit has ended them."""
-        return len(self._plain.left)
+    def left_behind(self, run_id: str, position: int) -> bool:
+        """Whether a step still runs though its cancellation or time limit has ended it; `ON_FINISHED` is a position."""
+        return any(place == (run_id, position) for place, _ in self._left)
 
     async def load(self, file: str | Path) -> Plan:
         return self.hold(load_workflow(file, check=self._check))
@@ -76,6 +78,10 @@ class LocalRunner:
             description=workflow.description,
             reads=tuple(frozenset(found.root for _, found in step.placeholders()) for step in workflow.steps),
             has_on_finished=workflow.on_finished is not None,
+            on_interrupt=workflow.on_interrupt,
+            schedule=None
+            if (trigger := workflow.schedule) is None
+            else (trigger.type_name, trigger.model_dump(mode="json")),
             inputs={
                 name: {
                     "type": spec.type_text,
@@ -102,8 +108,9 @@ class LocalRunner:
             settings=self._settings,
             on_live=on_live,
         )
+        calls = _Calls(self._left, (request.run_id, request.position))
         try:
-            output = await _run(step.resolved(_scope(request)), ctx, self._plain)
+            output = await _run(step.resolved(_scope(request)), ctx, calls)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
@@ -143,7 +150,8 @@ class LocalRunner:
             return
         try:
             # In a thread, a hook that raises KeyboardInterrupt or SystemExit does not end the loop.
-            answer = hook(run) if inspect.iscoroutinefunction(hook) else await self._plain(lambda: hook(run))
+            calls = _Calls(self._left, (run.id, ON_FINISHED))
+            answer = hook(run) if inspect.iscoroutinefunction(hook) else await calls.in_thread(lambda: hook(run))
             if inspect.isawaitable(answer):
                 await answer
         except asyncio.CancelledError:
@@ -165,14 +173,15 @@ class EndedByItself(StepFailed):
     """A step raised what ends a program (`sys.exit`, KeyboardInterrupt); it has failed, and the program goes on."""
 
 
-class _PlainCalls:
-    """Calls plain functions in threads; `left` are those that go on though nobody waits for them any more."""
+class _Calls:
+    """The calls of one step; those that go on though nobody waits for them any more are in `left`."""
 
-    def __init__(self) -> None:
-        self.left: set[object] = set()
+    def __init__(self, left: set[tuple[tuple[str, int], object]], place: tuple[str, int]) -> None:
+        self._left = left
+        self._place = place
 
-    async def __call__(self, call: Callable[[], Any]) -> Any:
-        mark = object()
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        mark = (self._place, object())
         ended = threading.Event()
 
         def work() -> Any:
@@ -180,15 +189,20 @@ class _PlainCalls:
                 return call()
             finally:
                 ended.set()
-                self.left.discard(mark)
+                self._left.discard(mark)
 
         try:
             return await in_thread(work)
         finally:
             if not ended.is_set():
-                self.left.add(mark)
+                self._left.add(mark)
                 if ended.is_set():
-                    self.left.discard(mark)
+                    self._left.discard(mark)
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        mark = (self._place, task)
+        self._left.add(mark)
+        task.add_done_callback(lambda _: self._left.discard(mark))
 
 
 def _scope(request: StepRequest) -> Scope:
@@ -196,10 +210,10 @@ def _scope(request: StepRequest) -> Scope:
     return Scope(outputs, request.inputs, request.facts, request.previous, request.trigger)
 
 
-async def _run(step: Step, ctx: StepContext, plain: _PlainCalls) -> Any:
+async def _run(step: Step, ctx: StepContext, calls: _Calls) -> Any:
     if step.timeout is None:
-        return await _call(step, ctx, plain)
-    task = asyncio.ensure_future(_call(step, ctx, plain))
+        return await _call(step, ctx, calls)
+    task = asyncio.ensure_future(_call(step, ctx, calls))
     try:
         done, _ = await asyncio.wait({task}, timeout=step.timeout)
         if done:
@@ -210,16 +224,18 @@ async def _run(step: Step, ctx: StepContext, plain: _PlainCalls) -> Any:
             task.cancel()
             # Bounded: a step that swallows its cancellation must not hold up the end of the run.
             await asyncio.wait({task}, timeout=CANCEL_GRACE)
-            if task.done() and not task.cancelled():
+            if not task.done():
+                calls.leave(task)
+            elif not task.cancelled():
                 task.exception()
 
 
-async def _call(step: Step, ctx: StepContext, plain: _PlainCalls) -> Any:
+async def _call(step: Step, ctx: StepContext, calls: _Calls) -> Any:
     try:
         if _is_async(type(step)) or getattr(step, "is_async", False):
             answer = step.run(ctx)
         else:
-            answer = await plain(lambda: step.run(ctx))
+            answer = await calls.in_thread(lambda: step.run(ctx))
         return await answer if inspect.isawaitable(answer) else answer
     except (KeyboardInterrupt, SystemExit) as error:
         # A task that ends with one of these takes its event loop with it.

@@ -1,0 +1,230 @@
+"""Which runner process has which version of which workflow file, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from brain_core.engine.processes.process_runner import ProcessRunner, RunnerSettings
+from brain_core.engine.processes.spawner import Spawner
+from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.errors import RunnerDied
+from brain_core.placeholders import Json
+from brain_core.run import Run
+
+Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
+
+_LEAST_IDLE = 0.1
+"""Seconds: enough for those who waited for a load to take what was loaded."""
+
+
+@dataclass(slots=True, eq=False)
+class _Version:
+    """A file as one process has loaded it; `signature` is None when it changed while it was loaded."""
+
+    file: str
+    process: ProcessRunner
+    plan: Plan
+    signature: Signature | None
+    holders: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def usable(self) -> bool:
+        return not self.process.retired
+
+    @property
+    def current(self) -> bool:
+        return self.usable and self.signature is not None and self.signature == _signature(self.plan)
+
+
+class PooledRunner:
+    """A runner held for one run: the version of the file stays the same, its process may be replaced when it dies."""
+
+    def __init__(self, pool: RunnerPool, version: _Version) -> None:
+        self.plan = version.plan
+        self._pool = pool
+        self._version: _Version | None = version
+
+    async def load(self, file: str | Path) -> Plan:
+        """Return the plan; the file is loaded already."""
+        return self.plan
+
+    async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
+        return await (await self._process()).accept_inputs(given, typed=typed)
+
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+        return await (await self._process()).run_step(request, on_live)
+
+    async def call_on_finished(self, run: Run) -> None:
+        await (await self._process()).call_on_finished(run)
+
+    async def close(self) -> None:
+        """Give the runner back; its process goes on for others."""
+        self.release()
+
+    def release(self) -> None:
+        version, self._version = self._version, None
+        if version is not None:
+            self._pool.let_go(version)
+
+    async def _process(self) -> ProcessRunner:
+        version = self._version
+        if version is None:
+            raise RuntimeError("the runner was given back")
+        while not version.usable:
+            # Another run's step has taken the process with it. This run goes on with the same source, or not at all.
+            fresh = await self._pool.take(version.file)
+            if fresh.plan.digest != self.plan.digest:
+                self._pool.let_go(fresh)
+                raise RunnerDied(
+                    f"the runner process of {version.file} ended, and the file has changed since this run began"
+                )
+            self._pool.let_go(version)
+            self._version = version = fresh
+        return version.process
+
+
+class RunnerPool:
+    """Runner processes by workflow file. `hear` gets what they print: the file and the text.
+
+    A process serves every run of its version; one that nobody holds ends after `settings.idle` seconds, one whose file
+    has changed as soon as nobody holds it.
+    """
+
+    def __init__(
+        self, spawner: Spawner, settings: RunnerSettings, hear: Callable[[str, str], None] = lambda file, text: None
+    ) -> None:
+        self._spawner = spawner
+        self._settings = settings
+        self._hear = hear
+        self._current: dict[str, _Version] = {}
+        self._loading: dict[str, asyncio.Task[_Version]] = {}
+        self._processes: set[ProcessRunner] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [process.pid for process in self._processes]
+
+    async def runner_for(self, file: str | Path) -> PooledRunner:
+        """Return a runner with the file as it is now; give it back with `give_back` or its `close`.
+
+        WorkflowFileError when the file cannot be loaded, RunnerDied when no process can be had.
+        """
+        return PooledRunner(self, await self.take(str(file)))
+
+    def give_back(self, runner: PooledRunner) -> None:
+        runner.release()
+
+    async def take(self, file: str) -> _Version:
+        """Hold the current version of a file, loading it into a new process when no process has it."""
+        version = self._current.get(file)
+        while version is None or not version.current:
+            loading = self._loading.get(file)
+            ours = loading is None
+            if loading is None:
+                loading = self._loading[file] = asyncio.ensure_future(self._load(file))
+                loading.add_done_callback(lambda task: self._loading.pop(file, None))
+            # Shielded: others may wait for the same load.
+            version = await asyncio.shield(loading)
+            if ours:
+                # As new as it gets. A load that others had begun may be older than the file is by now.
+                break
+        if not version.usable:
+            raise version.process.died()
+        version.holders += 1
+        if version.timer is not None:
+            version.timer.cancel()
+            version.timer = None
+        return version
+
+    def let_go(self, version: _Version) -> None:
+        version.holders -= 1
+        if version.holders:
+            return
+        if self._current.get(version.file) is not version or not version.usable:
+            self._end(version)
+        elif version.timer is None:
+            self._end_later(version)
+
+    async def close(self) -> None:
+        """End all processes; steps that still run in them are ended."""
+        for loading in list(self._loading.values()):
+            loading.cancel()
+        for version in self._current.values():
+            if version.timer is not None:
+                version.timer.cancel()
+        self._current.clear()
+        await asyncio.gather(*(process.close() for process in self._processes), *self._closing, return_exceptions=True)
+
+    async def _load(self, file: str) -> _Version:
+        process = await ProcessRunner.start(self._spawner, self._settings, lambda text: self._hear(file, text))
+        self._processes.add(process)
+        process.on_end = lambda: self._processes.discard(process)
+        try:
+            plan = await process.load(file)
+        except BaseException:
+            self._close(process)
+            raise
+        version = _Version(file, process, plan, _signature_of_what_ran(plan))
+        before = self._current.get(file)
+        self._current[file] = version
+        if before is not None and not before.holders:
+            self._end(before)
+        # Whoever asked for it may have been cancelled, so that nobody takes it.
+        self._end_later(version)
+        return version
+
+    def _end_later(self, version: _Version) -> None:
+        idle = max(self._settings.idle, _LEAST_IDLE)
+        version.timer = asyncio.get_running_loop().call_later(idle, self._end_idle, version)
+
+    def _end_idle(self, version: _Version) -> None:
+        version.timer = None
+        if not version.holders:
+            self._end(version)
+
+    def _end(self, version: _Version) -> None:
+        if version.timer is not None:
+            version.timer.cancel()
+            version.timer = None
+        if self._current.get(version.file) is version:
+            del self._current[version.file]
+        self._close(version.process)
+
+    def _close(self, process: ProcessRunner) -> None:
+        process.retired = True
+        task = asyncio.ensure_future(process.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _signature(plan: Plan) -> Signature | None:
+    """Return what tells whether one of the plan's sources has changed; None when one is not there."""
+    folder = Path(plan.file).parent
+    found = []
+    for name in plan.sources:
+        try:
+            facts = (folder / name).stat()
+        except (OSError, ValueError):
+            return None
+        found.append((facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino))
+    return tuple(found)
+
+
+def _signature_of_what_ran(plan: Plan) -> Signature | None:
+    """Return the signature of the sources when they are still what was loaded, else None."""
+    signature = _signature(plan)
+    folder = Path(plan.file).parent
+    for name, text in plan.sources.items():
+        try:
+            if (folder / name).read_bytes().decode("utf-8-sig", "backslashreplace") != text:
+                return None
+        except (OSError, ValueError):
+            return None
+    return signature

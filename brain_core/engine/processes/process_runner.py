@@ -1,0 +1,316 @@
+"""A runner process as the daemon uses it: a Runner over a link."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from brain_core import errors
+from brain_core.engine.local_runner import CANCEL_GRACE
+from brain_core.engine.processes.ending import GRACE
+from brain_core.engine.processes.guard import ASK, BEAT, BROKEN, ORPHANED, SILENT
+from brain_core.engine.processes.link import Link, Message, MessageTooLarge
+from brain_core.engine.processes.messages import from_request, from_run, to_plan, to_reply
+from brain_core.engine.processes.output import Output
+from brain_core.engine.processes.spawner import Child, Spawner
+from brain_core.engine.runner import MAX_OUTPUT, Plan, StepReply, StepRequest
+from brain_core.errors import BrainError, RunnerDied, WorkflowFileError
+from brain_core.placeholders import Json
+from brain_core.run import Run
+
+RETIRE_GRACE = 10.0
+"""Seconds that other steps of a runner get to finish when one of its steps can only be ended with the process."""
+
+_EXIT_WAIT = 2.0
+_ASK_WAIT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Limits of runner processes. `silence`: after how many silent seconds of the daemon a runner ends itself."""
+
+    import_timeout: float = 30.0
+    max_output: int = MAX_OUTPUT
+    silence: float = 0.0
+    idle: float = 300.0
+
+    @property
+    def limit(self) -> int:
+        """How large a message may be: what steps read and return, escaped twice."""
+        return 64 * 1024 * 1024 + 8 * self.max_output
+
+    @staticmethod
+    def silence_for(lease: float, beat: float) -> float:
+        """Return the silence after which children are ended before the lease of a stopped worker ends.
+
+        Its last beat may lie one `beat` behind its last word to the runner, and ending takes the grace.
+        """
+        return max(0.1, lease - beat - 2 * GRACE)
+
+
+@dataclass(slots=True)
+class _Call:
+    future: asyncio.Future[Message]
+    on_live: Callable[[str], None] | None = None
+    stuck: bool = False
+
+
+class ProcessRunner:
+    """One runner process. Made by `start`; used from one event loop."""
+
+    def __init__(self, child: Child, settings: RunnerSettings, hear: Callable[[str], None]) -> None:
+        self.file = ""
+        self.plan: Plan | None = None
+        self.retired = False
+        """No new step should come here: it has ended, or is about to."""
+        self.holders = 0
+        self.pid = child.pid
+        self._child = child
+        self._settings = settings
+        self._output = Output(child.output, hear)
+        self._calls: dict[int, _Call] = {}
+        self._numbers = 0
+        self._why: str | None = None
+        self._alone = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._lost: asyncio.Task[None] | None = None
+        self._link: Link
+        self._loop = asyncio.get_running_loop()
+        self._beating: asyncio.TimerHandle | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once the process has ended."""
+
+    @classmethod
+    async def start(
+        cls, spawner: Spawner, settings: RunnerSettings, hear: Callable[[str], None] = lambda text: None
+    ) -> ProcessRunner:
+        """Fork a process; nothing is loaded in it yet."""
+        child = await spawner.spawn(silence=settings.silence, limit=settings.limit)
+        runner = cls(child, settings, hear)
+        runner._link = await Link.open(child.link, runner._receive, runner._link_lost, settings.limit)
+        child.exited.add_done_callback(lambda _: runner._link_lost("exited"))
+        runner._beat()
+        return runner
+
+    @property
+    def busy(self) -> int:
+        """How many calls are in flight."""
+        return len(self._calls)
+
+    async def load(self, file: str | Path) -> Plan:
+        self.file = str(file)
+        try:
+            loading = self._ask({"op": "load", **_places(file)}, cancel=False)
+            answer = await asyncio.wait_for(loading, self._settings.import_timeout)
+        except TimeoutError:
+            line = await self._line()
+            await self._end("was ended: its file did not load in time")
+            raise WorkflowFileError(
+                f"the file was still loading after {self._settings.import_timeout:g} s (setting import_timeout); "
+                "move slow work into a step",
+                file=str(file),
+                line=line,
+            ) from None
+        except RunnerDied as error:
+            raise WorkflowFileError(f"the file cannot be loaded: {error}", file=str(file)) from None
+        except WorkflowFileError as error:
+            raise WorkflowFileError(error.message, file=str(file), line=error.line) from None
+        self.plan = to_plan(answer["plan"])
+        return self.plan
+
+    async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
+        answer = await self._ask({"op": "inputs", "given": dict(given), "typed": typed})
+        accepted: dict[str, Json] = answer["inputs"]
+        return accepted
+
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+        try:
+            return to_reply(await self._ask(from_request(request), on_live))
+        except MessageTooLarge as error:
+            return StepReply("failed", error=f"what the step reads is too much: {error}")
+
+    async def call_on_finished(self, run: Run) -> None:
+        await self._ask({"op": "finished", "of": from_run(run)})
+
+    async def close(self) -> None:
+        """End the process; steps that still run in it are ended with what they started."""
+        self.retired = True
+        if self._why is None:
+            self._why = "was closed"
+            self._link.send({"op": "close"})
+        await self._exit(GRACE + _EXIT_WAIT)
+
+    async def _ask(
+        self, message: Message, on_live: Callable[[str], None] | None = None, *, cancel: bool = True
+    ) -> Message:
+        """Send a request and return its answer; errors in it are raised. Cancelled, the work ends before this does."""
+        await self._link.room()
+        if self._why is not None:
+            raise self.died()
+        self._numbers += 1
+        number = self._numbers
+        call = self._calls[number] = _Call(self._loop.create_future(), on_live)
+        try:
+            self._link.send({"id": number, **message})
+            try:
+                answer = await call.future
+            except asyncio.CancelledError:
+                if cancel:
+                    await self._cancel(number, call)
+                raise
+            if "left" in answer:
+                await self._end_stuck(call)
+        finally:
+            del self._calls[number]
+            self._alone.set()
+        if "error" in answer:
+            _raise(answer["error"])
+        return answer
+
+    async def _cancel(self, number: int, call: _Call) -> None:
+        """End the work of a call: asked first, then with its process."""
+        if call.future.done() and not call.future.cancelled():
+            answer = call.future
+        else:
+            answer = call.future = self._loop.create_future()
+        until = self._loop.time() + CANCEL_GRACE
+        self._link.send({"op": "cancel", "id": number})
+        while not answer.done() and (left := until - self._loop.time()) > 0:
+            try:
+                await asyncio.wait([answer], timeout=left)
+            except asyncio.CancelledError:
+                # Asked again: the step is told again, and gives its children no more grace.
+                self._link.send({"op": "cancel", "id": number})
+        if answer.done() and answer.exception() is not None:
+            return
+        if not answer.done() or "left" in answer.result():
+            await self._end_stuck(call)
+
+    async def _end_stuck(self, call: _Call) -> None:
+        """End the process because of a step that goes on: at once when it is alone, else when others are done."""
+        call.stuck = self.retired = True
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end_when_alone())
+        while not self._ending.done():
+            # Whoever cancels this waits as well: the step has not ended before its process has.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self._ending])
+
+    async def _end_when_alone(self) -> None:
+        until = self._loop.time() + RETIRE_GRACE
+        while not all(call.stuck for call in self._calls.values()) and (left := until - self._loop.time()) > 0:
+            self._alone.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._alone.wait(), left)
+        await self._end("was ended because another step in it could not be ended otherwise")
+
+    async def _end(self, why: str) -> None:
+        self.retired = True
+        self._why = self._why or why
+        self._child.kill()
+        await self._exit(_EXIT_WAIT)
+
+    async def _exit(self, patience: float) -> None:
+        """Wait for the end of the process; killed after `patience` seconds."""
+        await asyncio.wait([self._child.exited], timeout=patience)
+        if not self._child.exited.done():
+            self._child.kill()
+            await asyncio.wait([self._child.exited], timeout=_EXIT_WAIT)
+        if self._lost is None:
+            self._link_lost("closed")
+        if self._lost is not None:
+            await asyncio.wait([self._lost])
+
+    def _receive(self, message: Message) -> None:
+        if "live" in message:
+            call = self._calls.get(message["live"])
+            if call is not None and call.on_live is not None:
+                call.on_live(str(message["text"]))
+            return
+        call = self._calls.get(message["id"])
+        if call is not None and not call.future.done():
+            call.future.set_result(message)
+
+    def died(self) -> RunnerDied:
+        """Return the error that names how the process has ended."""
+        return RunnerDied(f"the runner process{f' of {self.file}' if self.plan is not None else ''} {self._why}")
+
+    def _link_lost(self, why: str) -> None:
+        self.retired = True
+        if self._lost is None:
+            self._lost = asyncio.ensure_future(self._bury(why))
+
+    async def _bury(self, why: str) -> None:
+        """The link is gone or the process is: see to it that both are, and tell everyone who waits."""
+        if self._beating is not None:
+            self._beating.cancel()
+        await asyncio.wait([self._child.exited], timeout=_EXIT_WAIT)
+        cut = not self._child.exited.done()
+        if cut:
+            self._child.kill()
+            await asyncio.wait([self._child.exited], timeout=_EXIT_WAIT)
+        code = self._child.exited.result() if self._child.exited.done() else None
+        if self._why is None:
+            self._why = _fate(code, cut, why)
+        self._link.abort()
+        self._output.drain()
+        self._output.close()
+        self._child.close()
+        for call in self._calls.values():
+            if not call.future.done():
+                call.future.set_exception(self.died())
+        self.on_end()
+
+    async def _line(self) -> int | None:
+        """Ask the guard at which line of its file the process stands; None when it does not say."""
+        with suppress(TimeoutError, OSError, ValueError):
+            self._child.guard.send(ASK)
+            answer = await asyncio.wait_for(self._loop.sock_recv(self._child.guard, 64), _ASK_WAIT)
+            return int(answer) or None
+        return None
+
+    def _beat(self) -> None:
+        if self._settings.silence:
+            # A guard that does not read has a full socket: it is told later, or ends.
+            with suppress(OSError):
+                self._child.guard.send(BEAT)
+            self._beating = self._loop.call_later(self._settings.silence / 4, self._beat)
+
+
+def _places(file: str | Path) -> Message:
+    """Return the file's name for whoever runs in another folder, and the path that its code will carry."""
+    return {"file": str(Path(file).absolute()), "path": str(Path(file).resolve())}
+
+
+_FDS = " (does the workflow close file descriptors that are not its own?)"
+
+
+def _fate(code: int | None, cut: bool, why: str) -> str:
+    if code is None:
+        return f"is gone ({why}); how it ended is not known"
+    if cut:
+        return f"closed its connection and was ended{_FDS}"
+    if code < 0:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name} (signal {-code})"
+        return f"was ended by signal {-code}"
+    if code == SILENT:
+        return "ended itself and its steps: the daemon had been silent for too long"
+    if code == ORPHANED:
+        return f"ended itself: its connection was closed{_FDS}"
+    if code == BROKEN:
+        return "ended: its event loop could not go on (its printed text has more)"
+    return f"ended with exit code {code}"
+
+
+def _raise(facts: list[Any]) -> NoReturn:
+    name, text = facts[0], facts[1]
+    if name == "WorkflowFileError":
+        raise WorkflowFileError(text, file=facts[2], line=facts[3])
+    kind = getattr(errors, name, BrainError) if isinstance(name, str) else BrainError
+    raise kind(text) if isinstance(kind, type) and issubclass(kind, BrainError) else BrainError(text)
