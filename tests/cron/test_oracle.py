@@ -67,8 +67,8 @@ def _trial(seed: int, windows: int, expressions: int) -> tuple[int, int]:
 
 
 def test_instants_are_those_of_the_walk():
-    held, asked = _trial(SEED, windows=3, expressions=10)
-    assert (held, asked > 3 * held) == (480, True)
+    held, asked = _trial(SEED, windows=2, expressions=12)
+    assert (held, asked > 3 * held) == (384, True)
 
 
 @pytest.mark.long

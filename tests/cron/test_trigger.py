@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,6 +17,7 @@ from pydantic import ValidationError
 from brain_core import Cron, Trigger
 from brain_core.builtin.cron import CronSettings
 from brain_core.builtin.cron.fields import parsed
+from brain_core.builtin.cron.instants import next_due
 from brain_core.builtin.cron.words import noted
 
 from .oracle import ZONES, make
@@ -209,6 +213,41 @@ def test_far_and_near_instants(expression, since, expected):
     assert Cron(expression, timezone="UTC").next_after(since) == expected
     if expected is None:
         assert Cron(expression, timezone="Europe/Berlin").next_after(since) is None
+
+
+def test_an_instant_may_be_told_in_any_zone_but_needs_one():
+    trigger = Cron("*/30 * * * *", timezone="Europe/Berlin")
+    told = datetime(2026, 10, 25, 2, 15, tzinfo=ZoneInfo("Europe/Berlin"))
+    found = [trigger.next_after(told.replace(fold=fold)) for fold in (0, 1)]
+    assert found == [datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]
+    with pytest.raises(ValueError, match="takes an instant with its offset"):
+        trigger.next_after(datetime(2026, 10, 25))  # noqa: DTZ001
+
+
+def test_threads_do_not_disturb_one_another():
+    trigger = Cron("*/7 3-9 * * 1-5", timezone="America/Santiago")
+    instants = [SINCE + timedelta(hours=7 * number, seconds=number) for number in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(trigger.next_after, instants))
+    next_due.cache_clear()
+    assert together == [trigger.next_after(instant) for instant in instants]
+
+
+EVERY_STEP = """
+import sys
+from brain_core import Cron
+import brain_core.builtin.cron as plugin
+Cron("0 9 * * 1-5").check()
+Cron("0 9 * * 1-5").describe()
+print(sorted({"croniter", "dateutil", "difflib", "typer"} & set(sys.modules)))
+from datetime import datetime, UTC
+print(Cron("0 9 * * 1-5").next_after(datetime(2026, 5, 1, 9, tzinfo=UTC)))
+"""
+
+
+def test_making_and_checking_one_loads_nothing_heavy(tmp_path):
+    done = subprocess.run([sys.executable, "-c", EVERY_STEP], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("[]\n2026-05-04 09:00:00+00:00\n", "")
 
 
 expressions = st.integers(0, 2**32).map(lambda seed: make(random.Random(seed), hours=(0, 1, 2, 3)).text)

@@ -85,7 +85,9 @@ class Cron(Trigger):
     def next_after(self, instant: datetime) -> datetime | None:
         from brain_core.builtin.cron.instants import next_due
 
-        return next_due(self.cron, self._zone_name, instant)
+        if instant.tzinfo is None:
+            raise ValueError(f"next_after() takes an instant with its offset, not {instant!r}")
+        return next_due(self.cron, self._zone_name, instant.astimezone(UTC))
 
     @property
     def _zone_name(self) -> str:

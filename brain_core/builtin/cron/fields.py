@@ -7,8 +7,8 @@ each run.
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -150,11 +150,17 @@ def _nickname(text: str, words: list[str]) -> str:
         _refuse(text, "@every is not cron; every five minutes is '*/5 * * * *', every two hours '0 */2 * * *'")
     if name in NICKNAMES:
         _refuse(text, f"{name} stands alone; write '{name}', or the five fields")
-    close = difflib.get_close_matches(name.lower(), NICKNAMES, n=1, cutoff=0.6)
+    close = _close(name.lower(), NICKNAMES, 0.6)
     _refuse(
         text,
         f"there is no {ascii(name)[1:-1]}" + (f"; did you mean '{close[0]}'?" if close else f" (there are: {known})"),
     )
+
+
+def _close(word: str, known: Iterable[str], least: float) -> list[str]:
+    import difflib  # late: only a mistake needs it
+
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=least)
 
 
 def _count_problem(words: list[str]) -> str:
@@ -216,7 +222,7 @@ def _values(text: str, kind: Kind, item: str) -> range:
 def _number(text: str, kind: Kind, word: str, item: str) -> int:
     value = kind.value_of(word)
     if value is None:
-        close = difflib.get_close_matches(word.upper(), kind.names, n=1, cutoff=0.3)
+        close = _close(word.upper(), kind.names, 0.3)
         names = f" or {kind.names[0]} to {kind.names[-1]}" if kind.names else ""
         guess = f"; did you mean '{close[0]}'?" if close else f"; write numbers from {kind.low} to {kind.high}{names}"
         what = "lacks a number" if not word else "is not understood"
