@@ -1,0 +1,241 @@
+"""Firing: each instant once, whoever fires at the same moment; overlap, ranges, repeats, one bad trigger among good."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from brain_core.store import fires, queue, runs, triggers
+from brain_core.store.database import Database
+from brain_core.store.fires import Fire
+from brain_core.store.triggers import NewTrigger, TriggerRow
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def new(name: str = "a", **changes: Any) -> NewTrigger:
+    facts: dict[str, Any] = {
+        "name": name,
+        "type": "test",
+        "config": {"every": 1},
+        "workflow_name": "flow",
+        "file": "/flow.py",
+        "host": "here",
+        "inputs": {"who": "ann"},
+        "planned_steps": [{"name": "one", "type": "noop"}],
+        "next_due_at": NOON,
+    }
+    return NewTrigger(**(facts | changes))
+
+
+async def register(db: Database, name: str = "a", **changes: Any) -> TriggerRow:
+    return await triggers.register(db, new(name, **changes), NOON - HOUR)
+
+
+def at_noon(row: TriggerRow, **changes: Any) -> Fire:
+    facts: dict[str, Any] = {
+        "trigger_id": row.id,
+        "revision": row.revision,
+        "expected_due": NOON,
+        "fire_due": (NOON,),
+        "merged": None,
+        "next_due_at": NOON + HOUR,
+    }
+    return Fire(**(facts | changes))
+
+
+async def _ledger(db: Database, row: TriggerRow) -> list[tuple[datetime, datetime | None, str]]:
+    return [(one.due_at, one.until, one.outcome) for one in await fires.ledger(db, row.id)]
+
+
+async def test_a_fire_is_a_queued_run_a_ledger_row_and_the_next_instant(db: Database, make: Any) -> None:
+    row = await register(db)
+    fire = at_noon(row)
+    [result] = await fires.fire(db, [fire], NOON)
+    assert (result.name, result.due_at, result.outcome, result.run_id) == ("a", NOON, "fired", fire.run_ids[0])
+    run = await runs.get(db, fire.run_ids[0])
+    assert (run.status, run.workflow, run.file, run.inputs) == ("queued", "flow", "/flow.py", {"who": "ann"})
+    assert run.trigger == {"type": "test", "name": "a", "due_at": "2026-05-01T12:00:00+00:00"}
+    assert (await triggers.get(db, "a")).next_due_at == NOON + HOUR
+    [entry] = await fires.ledger(db, row.id)
+    assert (entry.outcome, entry.reason, entry.run_id, entry.revision, entry.open) == (
+        "fired",
+        "due",
+        fire.run_ids[0],
+        1,
+        False,
+    )
+
+
+async def test_what_is_sent_twice_happens_once(db: Database) -> None:
+    row = await register(db)
+    fire = at_noon(row, merged=(NOON - HOUR, NOON - HOUR), expected_due=NOON)
+    assert len(await fires.fire(db, [fire], NOON)) == 2
+    assert await fires.fire(db, [fire], NOON) == []
+    assert await runs.counts(db) == {"queued": 1}
+    assert await _ledger(db, row) == [(NOON, None, "fired"), (NOON - HOUR, None, "merged")]
+
+
+@pytest.mark.parametrize("sessions", [2, 4])
+async def test_sessions_that_fire_the_same_triggers_fire_each_instant_once(
+    database_url: str, make: Any, sessions: int
+) -> None:
+    async with await Database.open(database_url, pool_size=sessions) as database:
+        rows = [await register(database, f"t{number}", overlap="allow") for number in range(200)]
+        # Real connections first, so that the statements meet.
+        await asyncio.gather(*(make.sql(database, "SELECT pg_sleep(0.01)") for _ in range(sessions)))
+        due = NOON
+        for round_ in range(5):
+            later = NOON + (round_ + 1) * HOUR
+            batches = []
+            for session in range(sessions):
+                mixed = rows[session * 7 :] + rows[: session * 7]
+                mixed = mixed[::-1] if session % 2 else mixed
+                batches.append([at_noon(r, expected_due=due, fire_due=(due,), next_due_at=later) for r in mixed])
+            told = await asyncio.gather(*(fires.fire(database, batch, due) for batch in batches))
+            results = [result for part in told for result in part]
+            assert {result.outcome for result in results} == {"fired"}
+            # What is locked at this moment is left to the one who has locked it, so none is left over.
+            assert sorted(result.trigger_id for result in results) == sorted(row.id for row in rows)
+            due = later
+        assert await runs.counts(database) == {"queued": 1_000}
+        assert await make.sql(
+            database, "SELECT count(*), count(DISTINCT (trigger_id, due_at)), count(DISTINCT run_id) FROM brain.fires"
+        ) == [(1_000, 1_000, 1_000)]
+
+
+async def test_a_trigger_that_somebody_holds_does_not_hold_up_the_others(
+    db: Database, database_url: str, make: Any
+) -> None:
+    held, free = await register(db, "held"), await register(db, "free")
+    async with await Database.open(database_url) as other, other.transaction() as session:
+        await session.fetch("trigger_lock", "held")
+        [result] = await fires.fire(db, [at_noon(held), at_noon(free)], NOON)
+        assert result.name == "free"
+    assert [row.name for row in await fires.due(db, NOON, 10, ["test"])] == ["held"]
+
+
+@pytest.mark.parametrize("change", ["pause", "edit", "unregister", "fire"])
+async def test_what_was_changed_meanwhile_does_not_fire(db: Database, change: str) -> None:
+    row = await register(db)
+    if change == "pause":
+        await triggers.pause(db, "a", NOON, NOON + HOUR)
+    elif change == "edit":
+        await triggers.edit(db, "a", NOON - HOUR, triggers.TriggerEdit(overlap="allow"), NOON)
+    elif change == "unregister":
+        await triggers.unregister(db, "a", NOON)
+    else:
+        await fires.fire(db, [at_noon(row)], NOON)
+    before = await runs.counts(db)
+    assert await fires.fire(db, [at_noon(row)], NOON) == []
+    assert await runs.counts(db) == before
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "parked", "failed"])
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+async def test_overlap_is_decided_by_the_runs_that_go_on(db: Database, make: Any, status: str, overlap: Any) -> None:
+    row = await register(db, overlap=overlap)
+    [first] = await fires.fire(db, [at_noon(row)], NOON)
+    if status in ("running", "parked"):
+        await queue.claim(db, make.worker(), 1)
+    if status == "parked":
+        await make.sql(db, "UPDATE brain.runs SET status = 'parked', parked_reason = 'x', worker_id = NULL")
+    if status == "failed":
+        await make.sql(db, "UPDATE brain.runs SET status = 'failed', error = 'x', ended_at = now()")
+    later = at_noon(row, expected_due=NOON + HOUR, fire_due=(NOON + HOUR,), next_due_at=None)
+    [second] = await fires.fire(db, [later], NOON + HOUR)
+    fires_again = overlap == "allow" or status == "failed"
+    assert second.outcome == ("fired" if fires_again else "skipped_overlap")
+    assert (second.run_id is not None) == fires_again
+    [entry, _] = await fires.ledger(db, row.id)
+    assert entry.reason == ("due" if fires_again else f"run {str(first.run_id)[:8]} is {status}")
+    assert (await triggers.get(db, "a")).next_due_at is None
+
+
+@pytest.mark.parametrize(("overlap", "outcomes"), [("skip", ["fired", "skipped_overlap"]), ("allow", ["fired"] * 2)])
+async def test_catching_up_on_all_overlaps_only_where_that_is_allowed(
+    db: Database, overlap: Any, outcomes: Any
+) -> None:
+    row = await register(db, overlap=overlap, catch_up="all", catch_up_max=2)
+    fire = at_noon(
+        row,
+        merged=(NOON, NOON + 2 * HOUR),
+        fire_due=(NOON + 3 * HOUR, NOON + 4 * HOUR),
+        next_due_at=NOON + 5 * HOUR,
+        reason="missed; catch_up is all",
+    )
+    results = await fires.fire(db, [fire], NOON + 4 * HOUR)
+    assert [result.outcome for result in results] == ["merged", *outcomes]
+    assert (results[0].due_at, results[0].until) == (NOON, NOON + 2 * HOUR)
+    assert [row.reason for row in await fires.ledger(db, row.id)][-1] == "missed; catch_up is all"
+
+
+async def test_nothing_fires_where_all_is_merged(db: Database) -> None:
+    row = await register(db)
+    fire = at_noon(row, fire_due=(), merged=(NOON, NOON + HOUR), next_due_at=NOON + 2 * HOUR, reason="missed")
+    [result] = await fires.fire(db, [fire], NOON + HOUR)
+    assert result.outcome == "merged"
+    assert await runs.counts(db) == {}
+    assert await fires.fire(db, [], NOON) == []
+
+
+async def test_one_bad_trigger_costs_the_others_nothing(db: Database, make: Any) -> None:
+    rows = [await register(db, f"t{number}") for number in range(7)]
+    gone = uuid4()
+    await make.run_once(make.recorder(db))
+    [run] = await runs.history(db)
+    decided = [at_noon(row) for row in rows]
+    # The id of a run that is there already.
+    decided[3] = at_noon(rows[3], run_ids=(runs.UUID(run.id),))
+    decided.append(at_noon(rows[0], trigger_id=gone))
+    results = await fires.fire(db, decided, NOON)
+    assert sorted(result.outcome for result in results) == [*["fired"] * 6, "refused"]
+    [refused] = [result for result in results if result.outcome == "refused"]
+    assert refused.trigger_id == rows[3].id
+    assert "duplicate key" in (refused.error or "")
+    assert [row.name for row in await fires.due(db, NOON, 10, ["test"])] == ["t3"]
+
+
+async def test_an_instant_that_has_an_outcome_does_not_get_another(db: Database, make: Any) -> None:
+    """A clock that was set back: the trigger is due again at an instant that has fired."""
+    row = await register(db)
+    [first] = await fires.fire(db, [at_noon(row)], NOON)
+    row = await triggers.edit(db, "a", NOON, triggers.TriggerEdit(overlap="allow"), NOON)
+    assert await fires.fire(db, [at_noon(row)], NOON) == []
+    assert (await triggers.get(db, "a")).next_due_at == NOON + HOUR, "it goes on all the same"
+    assert [entry.run_id for entry in await fires.ledger(db, row.id)] == [first.run_id]
+    assert await runs.counts(db) == {"queued": 1}
+
+
+async def test_next_due_is_the_first_of_all_and_can_leave_some_out(db: Database) -> None:
+    now, nothing = await fires.next_due(db)
+    assert nothing is None
+    assert abs(now - datetime.now(UTC)) < HOUR
+    first, second = await register(db, "first"), await register(db, "second", next_due_at=NOON + HOUR)
+    await register(db, "untimed", next_due_at=None)
+    assert (await fires.next_due(db))[1] == NOON
+    assert (await fires.next_due(db, [first.id]))[1] == NOON + HOUR
+    await triggers.pause(db, "second", NOON, NOON + HOUR, NOON - HOUR)
+    assert (await fires.next_due(db))[1] == NOON - HOUR, "a pause that is to end counts"
+    assert [row.id for row in await fires.resumable(db, NOON)] == [second.id]
+    assert await fires.resumable(db, NOON - 2 * HOUR) == []
+
+
+async def test_the_ledger_is_read_backwards_page_by_page_with_the_range_that_reaches_over(db: Database) -> None:
+    row = await register(db)
+    await fires.fire(db, [at_noon(row, merged=(NOON - 5 * HOUR, NOON - HOUR))], NOON)
+    for hour in (1, 2):
+        due = NOON + hour * HOUR
+        await fires.fire(db, [at_noon(row, expected_due=due, fire_due=(due,), next_due_at=due + HOUR)], due)
+    page = await fires.ledger(db, row.id, limit=2)
+    assert [entry.due_at for entry in page] == [NOON + 2 * HOUR, NOON + HOUR]
+    rest = await fires.ledger(db, row.id, before=page[-1].due_at)
+    assert [entry.due_at for entry in rest] == [NOON, NOON - 5 * HOUR]
+    since = await fires.ledger(db, row.id, NOON - 2 * HOUR)
+    assert [entry.due_at for entry in since][-1] == NOON - 5 * HOUR
+    assert [entry.due_at for entry in await fires.ledger(db, row.id, NOON)][-1] == NOON
