@@ -29,6 +29,7 @@ from brain_core.store.trouble import place_of
 from brain_core.threads import in_thread
 
 if TYPE_CHECKING:
+    from brain_core.app.control import Control
     from brain_core.app.triggers import Triggers
     from brain_core.engine.deliver import Delivery
     from brain_core.engine.runner import Plan, Runner
@@ -83,6 +84,13 @@ class Brain:
         from brain_core.app.triggers import Triggers
 
         return Triggers(self)
+
+    @property
+    def control(self) -> Control:
+        """What people do to runs and daemons: cancel, resume, follow, look."""
+        from brain_core.app.control import Control
+
+        return Control(self.db, self.show)
 
     def new_runner(self) -> Runner:
         """Return a runner for one workflow file in this process, in a thread of its own."""

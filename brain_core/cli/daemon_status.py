@@ -21,7 +21,7 @@ FRESH = 30.0
 def daemon_status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the daemons as a JSON list.")] = False,
 ) -> None:
-    """Show each daemon: host, pid, version, age of its last tick, runs in hand. Exit 1 unless one ticked within 30 s."""
+    """Show each daemon: host, pid, version, last tick, runs in hand. Exit 1 unless one ticked within 30 s."""
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> list[dict[str, Any]]:

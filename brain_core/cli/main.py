@@ -22,6 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("brain_core.cli.run", "Run a workflow file and record the run."),
     "history": ("brain_core.cli.history", "List runs, the newest first."),
     "show": ("brain_core.cli.show", "Show one run: its steps, outputs and errors."),
+    "logs": ("brain_core.cli.logs", "Show what a run says, also while it goes on."),
+    "cancel": ("brain_core.cli.cancel", "End a run, wherever it runs."),
+    "resume-run": ("brain_core.cli.resume_run", "Let a parked run go on."),
     "validate": ("brain_core.cli.validate", "Check workflow files without running them."),
     "new": ("brain_core.cli.new", "Write a starter file."),
     "register": ("brain_core.cli.register", "Make a workflow file run by itself, by a schedule."),
@@ -35,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "forecast": ("brain_core.cli.forecast", "Look ahead: what will be due, and what stands out."),
     "audit": ("brain_core.cli.audit", "Look for due instants without an outcome."),
     "watch": ("brain_core.cli.watch", "Check from outside that schedules do what they should."),
+    "daemon": ("brain_core.cli.daemon", "Fire what is due and run what is queued, until stopped."),
+    "daemon-status": ("brain_core.cli.daemon_status", "Is there a daemon, and how is it?"),
     "status": ("brain_core.cli.status", "Show database, workers and counts; check the history."),
     "deliveries": ("brain_core.cli.deliveries", "List run-finished hooks that are open or failed; retry them."),
     "prune": ("brain_core.cli.prune", "Delete old runs."),
@@ -45,7 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name → (module with `app`, one line of help). The order is that of the help."""
 
-SECTIONS = {"run": "Runs", "register": "Schedules", "status": "Upkeep"}
+SECTIONS = {"run": "Runs", "register": "Schedules", "daemon": "Upkeep"}
 """Where a new section of the help begins, and what it is called."""
 
 BUILT_IN = {"cron": "Explain cron expressions."}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def load() -> tuple[LoadedSettings, PluginManager]:
-    """Return the settings and the plugins; no database is touched."""
+def load(overrides: Mapping[str, Any] | None = None) -> tuple[LoadedSettings, PluginManager]:
+    """Return the settings (`overrides` are those of flags) and the plugins; no database is touched."""
     from brain_core.config import load_settings
     from brain_core.plugin.manager import PluginManager
 
-    settings = load_settings()
+    settings = load_settings(overrides)
     return settings, PluginManager.load(settings.settings)
 
 

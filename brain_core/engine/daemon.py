@@ -155,6 +155,7 @@ class Daemon:
             await resume_paused(self._brain, now, report)
             await fire_due(self._brain, now, report)
             self._say(report)
+        self.worker.look_again()
         self.worker.wake()
         if look.undelivered:
             for problem in await self._brain.delivery.deliver_left_behind(self.worker.identity):

@@ -10,7 +10,7 @@ from brain_core.engine.runner import Plan, Runner
 from brain_core.errors import BrainError
 from brain_core.placeholders import Previous
 from brain_core.run import Run
-from brain_core.store import daemon, runs
+from brain_core.store import daemon, runs, triggers
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
 
@@ -30,8 +30,7 @@ async def claimed_run(claimed: Claimed, plan: Plan, runner: Runner, db: Database
         await daemon.park(db, worker, claimed.run_id, claimed.claim, reason)
         raise SourceChanged(reason)
     inputs = await runner.accept_inputs(claimed.inputs, typed=False)
-    planned = planned_of(plan)
-    if plan.digest != claimed.digest or inputs != claimed.inputs or planned != claimed.planned:
+    if plan.digest != claimed.digest or inputs != claimed.inputs or plan.steps != claimed.planned:
         await daemon.begin(
             db,
             worker,
@@ -41,7 +40,7 @@ async def claimed_run(claimed: Claimed, plan: Plan, runner: Runner, db: Database
             digest=plan.digest,
             sources=plan.sources,
             inputs=json.dumps(inputs),
-            planned=json.dumps(planned),
+            planned=json.dumps(planned_of(plan)),
             on_finished=plan.has_on_finished,
             on_interrupt=plan.on_interrupt,
         )
@@ -60,7 +59,7 @@ async def claimed_run(claimed: Claimed, plan: Plan, runner: Runner, db: Database
     )
     previous = await _previous(claimed, plan, db)
     if found is None:
-        return Beginning(run, claimed.claim, claimed.claimed_at, previous=previous)
+        return Beginning(run, claimed.claim, claimed.started_at, previous=previous)
     done = [step for step in found.steps if step.status in ("success", "skipped")]
     attempts: dict[int, int] = {}
     for step in found.steps:
@@ -68,7 +67,8 @@ async def claimed_run(claimed: Claimed, plan: Plan, runner: Runner, db: Database
     return Beginning(
         run,
         claimed.claim,
-        claimed.claimed_at,
+        # It began long ago; what is told of its steps goes by now.
+        await triggers.clock(db),
         position=len({step.position for step in done}),
         outputs={step.name: json.dumps(step.output) for step in done},
         steps=found.steps,

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from brain_core.engine.sweep import sweep
-from brain_core.plugin.quarantine import what_raised
 from brain_core.schedule import decide, last_until
 from brain_core.store import fires, triggers
 from brain_core.store.database import Database
 from brain_core.store.fires import Fire, FireResult
 from brain_core.store.triggers import TriggerRow
+from brain_core.threads import what_raised
 from brain_core.trigger import Trigger
 
 BATCH = 1_000
@@ -106,5 +106,4 @@ def _decided(row: TriggerRow, kind: type[Trigger], now: datetime) -> Fire:
 @lru_cache(maxsize=4_096)
 def timed(kind: type[Trigger], config: str) -> Trigger:
     """Return the trigger of a stored configuration (its JSON text)."""
-    trigger: Any = kind.model_validate_json(config)
-    return trigger
+    return kind.model_validate_json(config)

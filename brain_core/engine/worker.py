@@ -10,14 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from brain_core.engine.events import Watch
+from brain_core.engine.events import Event, Watch
 from brain_core.engine.executor import Execution, RunHooks
+from brain_core.engine.live import LiveWriter
 from brain_core.engine.runner import Plan, Runner
 from brain_core.engine.taking_up import SourceChanged, claimed_run
-from brain_core.errors import ClaimLost, DatabaseError, InputError, WorkflowFileError
+from brain_core.errors import ClaimLost, DatabaseError, InputError, RunnerDied, WorkflowFileError
 from brain_core.store import queue, runs
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
@@ -44,7 +46,6 @@ class Runners(Protocol):
     """Where a worker gets its runners from."""
 
     async def runner_for(self, file: str) -> PlannedRunner: ...
-    def give_back(self, runner: PlannedRunner) -> None: ...
 
 
 class Worker:
@@ -63,7 +64,7 @@ class Worker:
         runners: Runners,
         hooks: RunHooks,
         delivery: Delivery,
-        watch: Callable[[UUID, Plan], Watch],
+        hear: Callable[[str, Event], None],
     ) -> None:
         self.identity = identity
         self.concurrency = concurrency
@@ -71,7 +72,8 @@ class Worker:
         self._runners = runners
         self._hooks = hooks
         self._delivery = delivery
-        self._watch = watch
+        self._hear = hear
+        self._live = LiveWriter(db, identity.id)
         # A database that is away is waited for: what a step has done is not thrown away (G17).
         self._recorder = Recorder(db, identity, patience=FOR_EVER)
         self._executions: dict[UUID, Execution | None] = {}
@@ -79,6 +81,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
         self._unsure = False
+        self._absent: set[str] = set()
 
     @property
     def in_hand(self) -> int:
@@ -117,6 +120,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self.idle()
+        await self._live.close()
 
     async def _claim_on(self) -> None:
         while True:
@@ -130,15 +134,28 @@ class Worker:
                 logger.warning("claim failed: %s", error)
 
     async def _claim(self) -> None:
-        absent: list[str] = []
         while (free := self.concurrency - len(self._executions)) > 0:
+            limit = min(free, CLAIM_BATCH)
             known = list(self._executions) if self._unsure else None
-            claimed = await queue.claim(self._db, self.identity, min(free, CLAIM_BATCH), absent, known=known)
+            claimed = await queue.claim(self._db, self.identity, limit, sorted(self._absent), known=known)
             self._unsure = False
+            elsewhere = [one for one in claimed if self._is_elsewhere(one)]
+            if elsewhere:
+                self._absent.update(one.file for one in elsewhere)
+                await queue.release(self._db, self.identity.id, [(one.run_id, one.claim) for one in elsewhere])
             for one in claimed:
-                self._begin(one)
-            if len(claimed) < min(free, CLAIM_BATCH):
+                if one.file not in self._absent:
+                    self._begin(one)
+            if len(claimed) < limit:
                 return
+
+    def _is_elsewhere(self, claimed: Claimed) -> bool:
+        """Whether the file of a run is on another host and not on this one; here a missing file is a failed run."""
+        return claimed.host not in ("", self.identity.host) and not Path(claimed.file).exists()
+
+    def look_again(self) -> None:
+        """Files that were on other hosts alone may have come here."""
+        self._absent.clear()
 
     def _begin(self, claimed: Claimed) -> None:
         self._executions[claimed.run_id] = None
@@ -160,12 +177,13 @@ class Worker:
             logger.exception("a bug ended the handling of a run", extra={"run": str(claimed.run_id)})
         finally:
             self._executions.pop(claimed.run_id, None)
+            self._live.forget(claimed.run_id)
             self._wake.set()
 
     async def _run(self, claimed: Claimed) -> None:
         try:
             runner = await self._runners.runner_for(claimed.file)
-        except WorkflowFileError as error:
+        except (WorkflowFileError, RunnerDied) as error:
             await self._end_unloaded(claimed, str(error))
             return
         try:
@@ -176,7 +194,7 @@ class Worker:
                 runner=runner,
                 recorder=self._recorder,
                 hooks=self._hooks,
-                watch=self._watch(claimed.run_id, plan),
+                watch=self._watch(claimed),
             )
             self._executions[claimed.run_id] = execution
             try:
@@ -190,7 +208,17 @@ class Worker:
             for problem in await self._delivery.deliver(run, execution.receivers, runner):
                 logger.warning("%s", problem, extra={"run": run.id})
         finally:
-            self._runners.give_back(runner)
+            await runner.close()
+
+    def _watch(self, claimed: Claimed) -> Watch:
+        live = self._live.watch(claimed.run_id, claimed.claim)
+        run_id = str(claimed.run_id)
+
+        def hear(event: Event) -> None:
+            live(event)
+            self._hear(run_id, event)
+
+        return hear
 
     async def _end_unloaded(self, claimed: Claimed, why: str) -> None:
         """End a run as failed whose workflow cannot be used; nothing of it has run."""

@@ -52,6 +52,11 @@ async def beat(db: Database, worker: WorkerIdentity, concurrency: int, in_hand: 
     )
 
 
+async def daemons(db: Database) -> list[dict[str, Any]]:
+    """Return the daemons that count as alive; `tick_age` is in seconds."""
+    return [dict(row) for row in await db.fetch("daemon_list")]
+
+
 async def begin(
     db: Database,
     worker: UUID,

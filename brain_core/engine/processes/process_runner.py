@@ -23,21 +23,25 @@ from brain_core.errors import BrainError, RunnerDied, WorkflowFileError
 from brain_core.placeholders import Json
 from brain_core.run import Run
 
-RETIRE_GRACE = 10.0
-"""Seconds that other steps of a runner get to finish when one of its steps can only be ended with the process."""
-
 _EXIT_WAIT = 2.0
 _ASK_WAIT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """Limits of runner processes. `silence`: after how many silent seconds of the daemon a runner ends itself."""
+    """Limits of runner processes, in seconds and bytes.
+
+    `silence`: after how long without a word of the daemon a runner ends itself (0: never). `idle`: how long one that
+    nobody holds is kept. `retire_grace`: how long the other steps of a runner may go on when one of its steps can only
+    be ended with the process.
+    """
 
     import_timeout: float = 30.0
     max_output: int = MAX_OUTPUT
     silence: float = 0.0
     idle: float = 300.0
+    cancel_grace: float = CANCEL_GRACE
+    retire_grace: float = 10.0
 
     @property
     def limit(self) -> int:
@@ -178,7 +182,7 @@ class ProcessRunner:
             answer = call.future
         else:
             answer = call.future = self._loop.create_future()
-        until = self._loop.time() + CANCEL_GRACE
+        until = self._loop.time() + self._settings.cancel_grace
         self._link.send({"op": "cancel", "id": number})
         while not answer.done() and (left := until - self._loop.time()) > 0:
             try:
@@ -202,7 +206,7 @@ class ProcessRunner:
                 await asyncio.wait([self._ending])
 
     async def _end_when_alone(self) -> None:
-        until = self._loop.time() + RETIRE_GRACE
+        until = self._loop.time() + self._settings.retire_grace
         while not all(call.stuck for call in self._calls.values()) and (left := until - self._loop.time()) > 0:
             self._alone.clear()
             with suppress(TimeoutError):

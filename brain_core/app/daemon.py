@@ -1,0 +1,172 @@
+"""The daemon, wired: zygote, runner processes, worker, tick, and the log of what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain_core.config import load_settings
+from brain_core.engine.daemon import Daemon
+from brain_core.engine.deliver import Delivery
+from brain_core.engine.events import Event, HookProblem, RunEnded, RunStarted, StepEnded
+from brain_core.engine.local_runner import LocalRunner
+from brain_core.engine.processes.pool import PooledRunner, RunnerPool
+from brain_core.engine.processes.process_runner import RunnerSettings
+from brain_core.engine.processes.spawner import Preparation, Spawner
+from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.worker import Worker
+from brain_core.placeholders import Json
+from brain_core.plugin.manager import PluginManager
+from brain_core.run import Run
+from brain_core.store.database import Database
+from brain_core.store.workers import WorkerIdentity
+from brain_core.trigger import Trigger
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+
+logger = logging.getLogger("brain.run")
+output = logging.getLogger("brain.output")
+
+
+def new_spawner() -> Spawner:
+    """Fork the process that forks runners; called before this process has a loop, threads or connections.
+
+    Where a plugin has left a thread behind, it is started as a program of its own with the first runner.
+    """
+    preparation = Preparation("brain_core.app.daemon:runner_factory")
+    try:
+        return Spawner.forked(preparation)
+    except RuntimeError:
+        return Spawner(preparation)
+
+
+def runner_factory() -> Callable[[], LocalRunner]:
+    """Import what runners need and return what makes one; called in the zygote."""
+    settings = load_settings().settings
+    plugins = PluginManager.load(settings)
+    plugins.ready()
+    return lambda: LocalRunner(
+        check=lambda step: plugins.refusal_of(type(step)),
+        settings=plugins.settings_for_steps,
+        max_output=settings.max_output,
+    )
+
+
+async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace: float | None) -> None:
+    """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15)."""
+    settings = brain.settings
+    pool = RunnerPool(
+        spawner,
+        RunnerSettings(
+            import_timeout=settings.import_timeout,
+            max_output=settings.max_output,
+            silence=RunnerSettings.silence_for(settings.lease, settings.beat),
+            idle=settings.runner_idle,
+        ),
+        hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
+    )
+    parts = _Parts(brain, pool)
+    daemon = Daemon(
+        parts,
+        lambda identity: parts.new_worker(identity, concurrency),
+        beat=settings.beat,
+        lease=settings.lease,
+        grace=grace,
+    )
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, daemon.stop)
+    try:
+        await daemon.run()
+    finally:
+        await pool.close()
+        await spawner.close()
+
+
+class _Parts:
+    """What the daemon needs of the brain."""
+
+    def __init__(self, brain: Brain, pool: RunnerPool) -> None:
+        self._brain = brain
+        self._pool = pool
+        self.delivery = Delivery(
+            brain.db, brain.plugins, new_runner=lambda: _Fresh(pool), time_limit=brain.settings.hook_timeout
+        )
+
+    @property
+    def db(self) -> Database:
+        return self._brain.db
+
+    @property
+    def trigger_types(self) -> Mapping[str, type[Trigger]]:
+        return self._brain.plugins.trigger_types
+
+    @property
+    def receivers(self) -> list[str]:
+        return self._brain.plugins.receivers
+
+    def new_worker(self, identity: WorkerIdentity, concurrency: int) -> Worker:
+        return Worker(
+            self.db,
+            identity,
+            concurrency=concurrency,
+            runners=self._pool,
+            hooks=self._brain.plugins,
+            delivery=self.delivery,
+            hear=_log,
+        )
+
+
+class _Fresh:
+    """A Runner out of the pool: which one, its `load` decides."""
+
+    def __init__(self, pool: RunnerPool) -> None:
+        self._pool = pool
+        self._held: PooledRunner | None = None
+
+    @property
+    def _runner(self) -> PooledRunner:
+        if self._held is None:
+            raise RuntimeError("nothing is loaded")
+        return self._held
+
+    async def load(self, file: str | Path) -> Plan:
+        self._held = await self._pool.runner_for(file)
+        return self._held.plan
+
+    async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
+        return await self._runner.accept_inputs(given, typed=typed)
+
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+        return await self._runner.run_step(request, on_live)
+
+    async def call_on_finished(self, run: Run) -> None:
+        await self._runner.call_on_finished(run)
+
+    async def close(self) -> None:
+        if self._held is not None:
+            self._pool.give_back(self._held)
+            self._held = None
+
+
+def _log(run_id: str, event: Event) -> None:
+    """Write one line of the log for an event of a run."""
+    facts: dict[str, Any] = {"run": run_id}
+    match event:
+        case RunStarted(run):
+            logger.info("run started", extra={**facts, "workflow": run.workflow})
+        case StepEnded(step):
+            level = logging.INFO if step.status == "success" else logging.WARNING
+            logger.log(level, "step %s", step.status, extra={**facts, "step": step.name, "error": step.error})
+        case RunEnded(run):
+            level = logging.INFO if run.status == "success" else logging.WARNING
+            logger.log(level, "run %s", run.status, extra={**facts, "workflow": run.workflow, "error": run.error})
+        case HookProblem(text):
+            logger.warning("%s", text, extra=facts)
+        case _:
+            pass

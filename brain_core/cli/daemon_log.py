@@ -1,0 +1,45 @@
+"""The log of a daemon: one line an event on standard error, as text or as JSON."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+
+_FACTS = ("trigger", "due", "run", "workflow", "step", "file", "error")
+
+
+def write_log(form: Literal["text", "json"]) -> None:
+    """Send the log of this process to standard error; run and step ids are fields of their own."""
+    before: list[Any] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(_FACTS),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _without_nothing,
+    ]
+    if form == "json":
+        last: Any = structlog.processors.JSONRenderer(default=str)
+        before += [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event")]
+    else:
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=0, timestamp_key="at", sort_keys=False
+        )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
+    log = logging.getLogger("brain")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _without_nothing(_: Any, __: str, event: Any) -> Any:
+    """Leave out what says nothing."""
+    return {name: value for name, value in event.items() if value is not None}

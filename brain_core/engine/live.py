@@ -1,0 +1,84 @@
+"""Writes what steps say while they run, so that `brain logs -f` can read it from another process.
+
+Texts are gathered and written every quarter of a second, all runs in one statement. What cannot be written in time is
+dropped beyond a limit: live output is for watching, the record of a step is kept with its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from brain_core.engine.events import Event, Live, StepStarted, Watch
+from brain_core.errors import DatabaseError
+from brain_core.store import live
+from brain_core.store.database import Database
+from brain_core.store.live import Line
+
+logger = logging.getLogger("brain.live")
+
+EVERY = 0.25
+MAX_WAITING = 4 * 1024 * 1024
+"""Characters that wait to be written; what comes beyond is dropped."""
+MAX_LINE = 64 * 1024
+
+
+class LiveWriter:
+    """For one worker; used from one event loop. `close` writes what is left."""
+
+    def __init__(self, db: Database, worker: UUID) -> None:
+        self._db = db
+        self._worker = worker
+        self._waiting: list[Line] = []
+        self._chars = 0
+        self._numbers: dict[UUID, int] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def watch(self, run_id: UUID, claim: int) -> Watch:
+        """Return a watcher that records what the steps of a run say."""
+        position = 0
+
+        def hear(event: Event) -> None:
+            nonlocal position
+            if isinstance(event, StepStarted):
+                position = event.position
+            elif isinstance(event, Live):
+                self._add(run_id, claim, position, event.text)
+
+        return hear
+
+    def forget(self, run_id: UUID) -> None:
+        """The run is over: nothing more comes."""
+        self._numbers.pop(run_id, None)
+
+    async def close(self) -> None:
+        while self._writing is not None:
+            await self._writing
+
+    def _add(self, run_id: UUID, claim: int, position: int, text: str) -> None:
+        for start in range(0, len(text), MAX_LINE):
+            piece = text[start : start + MAX_LINE]
+            if self._chars + len(piece) > MAX_WAITING:
+                return
+            number = self._numbers[run_id] = self._numbers.get(run_id, 0) + 1
+            last = self._waiting[-1] if self._waiting else None
+            if last and last.run_id == run_id and last.position == position and len(last.text) + len(piece) < MAX_LINE:
+                self._waiting[-1] = Line(run_id, claim, number, position, last.text + piece)
+            else:
+                self._waiting.append(Line(run_id, claim, number, position, piece))
+            self._chars += len(piece)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_on(), name="brain-live")
+
+    async def _write_on(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(EVERY)
+                lines, self._waiting, self._chars = self._waiting, [], 0
+                try:
+                    await live.append(self._db, self._worker, lines)
+                except DatabaseError as error:
+                    logger.warning("live output was not written: %s", error)
+        finally:
+            self._writing = None
