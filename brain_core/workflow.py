@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from brain_core.errors import nearest
 from brain_core.inputs import InputSpec, declare
-from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, Placeholder, Scope
-from brain_core.templates import TemplateMark, mark_of
+from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, NearMiss, Placeholder, Scope
+from brain_core.templates import NearMissFinder, TemplateMark, mark_of
 
 if TYPE_CHECKING:
     from brain_core.context import StepContext
@@ -82,6 +82,13 @@ class Step(BaseModel):
         for field, mark in template_fields(type(self)):
             for placeholder in mark.find(getattr(self, field)):
                 yield field, placeholder
+
+    def near_misses(self) -> Iterator[tuple[str, NearMiss]]:
+        """Yield what may be a mistaken placeholder, with the name of the field that holds it."""
+        for field, mark in template_fields(type(self)):
+            if isinstance(mark, NearMissFinder):
+                for miss in mark.near_misses(getattr(self, field)):
+                    yield field, miss
 
     def resolved(self, scope: Scope) -> Self:
         """Return the step with its placeholders filled in; PlaceholderError says which one has no value."""
@@ -215,6 +222,9 @@ class Workflow(BaseModel):
             for field, placeholder in step.placeholders():
                 if problem := self._problem_of(placeholder, step.name, earlier, names):
                     raise StepProblem(step, f"step '{step.name}', {field}: {placeholder} {problem}")
+            for field, miss in step.near_misses():
+                if miss.meant(names, self._inputs):
+                    raise StepProblem(step, f"step '{step.name}', {field}: {miss.text} {miss.problem()}")
             earlier[step.name] = step
         return self
 
