@@ -188,14 +188,16 @@ class Brain:
         return await runs.check_history(self.db)
 
     async def status(self) -> dict[str, Json]:
-        """Return counts of runs by status, the living workers, open deliveries and the schema's state."""
+        """Return the schema's state and the counts of runs, of workers and of unfinished deliveries by their state."""
+        from brain_core.engine.sweep import census
+
         return {
             "database": place_of(self.db.url),
             "embedded": self._server is not None,
             "schema": (await migrate.schema_state(self.db)).state,
             "runs": await runs.counts(self.db),
-            "workers": len(await workers.candidates(self.db)),
-            "deliveries": len(await deliveries.list_deliveries(self.db)),
+            "workers": await census(self.db),
+            "deliveries": await deliveries.counts(self.db),
         }
 
     async def migrate(self) -> list[str]:

@@ -72,3 +72,8 @@ async def list_deliveries(db: Database, *, everything: bool = False, limit: int 
         )
         for row in rows
     ]
+
+
+async def counts(db: Database) -> dict[str, int]:
+    """Return how many deliveries are open and failed; a status without any is left out."""
+    return {row["status"]: row["deliveries"] for row in await db.fetch("delivery_counts")}

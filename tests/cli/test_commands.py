@@ -212,6 +212,7 @@ def test_status_and_migrate(brain, two):
     found = json.loads(brain("status", "--check", "--json").stdout)
     assert found["runs"]["success"] == 1
     assert found["violations"] == []
+    assert (found["workers"], found["deliveries"]) == ({}, {})
     done = brain("status", "--check")
     assert done.returncode == 0
     assert done.stdout.endswith("history     every rule holds\n")

@@ -42,6 +42,10 @@ UPDATE brain.deliveries SET status = 'open', ended_at = NULL, error = NULL, work
 WHERE run_id = $1 AND status = 'failed'
 RETURNING receiver;
 
+-- name: delivery_counts
+-- How many deliveries are open and failed.
+SELECT status, count(*) AS deliveries FROM brain.deliveries WHERE status <> 'done' GROUP BY status ORDER BY status;
+
 -- name: delivery_list
 -- The open and failed deliveries, oldest first.
 SELECT d.run_id, d.receiver, d.status, d.error, d.attempts, d.created_at, d.ended_at,
