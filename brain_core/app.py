@@ -204,16 +204,15 @@ class Brain:
         """Bring the schema up to date and return the names of the migrations that were applied."""
         return await migrate.migrate(self.db)
 
-    async def deliveries(self) -> list[deliveries.Delivery]:
-        """Return the deliveries that are open or failed, oldest first."""
-        return await deliveries.list_deliveries(self.db)
+    async def deliveries(self) -> list[tuple[deliveries.Delivery, str | None]]:
+        """Return the deliveries that are open or failed, oldest first, each with what it waits for if it is open."""
+        found, delivery = await deliveries.list_deliveries(self.db), self._delivery()
+        return [(one, delivery.why_open(one) if one.status == "open" else None) for one in found]
 
-    async def retry_deliveries(self, id_prefix: str) -> list[str]:
-        """Deliver the failed deliveries of a run again; return the problems, one line each."""
-        async with self._working():
-            run = await runs.find(self.db, id_prefix)
-            receivers = await deliveries.reopen(self.db, UUID(run.id))
-            return await self._delivery().deliver(run, receivers)
+    async def retry_deliveries(self, id_prefix: str) -> tuple[int, list[str]]:
+        """Deliver the open and failed deliveries of a run; return how many were tried, and the problems."""
+        async with self._working() as worker:
+            return await self._delivery().retry(await runs.find(self.db, id_prefix), worker)
 
 
 def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
