@@ -196,6 +196,16 @@ def test_dry_run_and_validate_need_no_database(brain, two, tmp_path):
     assert [(one["ok"], one["workflow"]) for one in shape] == [(True, "two")]
 
 
+def test_validate_judges_what_stands_behind_a_file_that_hangs(brain, two, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    hangs = tmp_path / "hangs.py"
+    hangs.write_text("from pathlib import Path\nPath(__file__).with_name('gate').read_text()\n")
+    checked = brain("validate", str(hangs), two, env={"THE_BRAIN_IMPORT_TIMEOUT": "1", **UNREACHABLE})
+    first, second = checked.stdout.splitlines()
+    assert first.startswith(f"failed  {hangs}:2: the file was still loading after 1 s")
+    assert second == f"ok      {two}: two, 2 steps, inputs: who"
+
+
 @pytest.mark.parametrize("arguments", [["history"], ["show"], ["status"], ["migrate"], ["deliveries"]])
 def test_no_database_is_one_line_and_exit_3(brain, arguments):
     done = brain(*arguments, env=UNREACHABLE)

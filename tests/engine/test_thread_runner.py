@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,23 @@ async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Pat
     assert str(caught.value) == (
         f"{file}:3: the file was still loading after 0.3 s (setting import_timeout); move slow work into a step"
     )
-    # Let the import end: while it goes on, no other file loads in this process.
+    # Another file, in another folder or in this one, is judged while the first still hangs.
+    paths = list(sys.path)
+    for folder in (tmp_path / "other", tmp_path):
+        folder.mkdir(exist_ok=True)
+        (folder / "beside.py").write_text(f"where = {str(folder)!r}\n")
+        other = write(folder, BLOCKS.replace("import threading", "import threading, beside"))
+        assert (await ThreadRunner(LocalRunner(), import_timeout=30).load(other)).workflow == "w"
+        assert sys.modules["beside"].where == str(folder)  # type: ignore[attr-defined]
+    modules, in_force = dict(sys.modules), list(sys.path)
+    assert in_force == [str(tmp_path), *(path for path in paths if path != str(tmp_path))]
+    # When the import ends after all, it changes nothing any more.
+    thread = next(each for each in threading.enumerate() if each.ident == runner._thread)
     await asyncio.to_thread(gate.write_text, "")
+    await runner.close()
+    await asyncio.to_thread(thread.join)
+    assert sys.path == in_force
+    assert {name: sys.modules[name] for name in modules} == modules
 
 
 BLOCKS = """
