@@ -266,6 +266,19 @@ def test_missing_and_odd_files(folder: Path) -> None:
     assert message("x" * 300 + ".py").endswith(".py: the file cannot be read: File name too long")
 
 
+def test_a_path_that_the_history_cannot_hold(folder: Path) -> None:
+    good = HEAD + "workflow = Workflow(name='w', steps=[Say(name='a')])"
+    named = folder / os.fsdecode(b"caf\xe9.py")
+    named.write_text(good)
+    where = f"({folder}/caf\\udce9.py)"
+    assert message(named) == f"{folder}/caf\\udce9.py: the name of the file is not UTF-8 {where}; rename it"
+    lies = folder / os.fsdecode(b"d\xe9")
+    lies.mkdir()
+    (lies / "w.py").write_text(good)
+    (folder / "link.py").symlink_to(lies / "w.py")
+    assert message("link.py") == f"link.py: the folder of the file is not UTF-8 ({folder}/d\\udce9/w.py); rename it"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_file(folder: Path) -> None:
     (folder / "w.py").write_text("")
