@@ -174,7 +174,7 @@ def reads_script_from_stdin(name: str, rest: Words) -> bool:
                 continue
             behind = cluster[place + 1 :]
             # Letters behind it may be its value, or (tar) more options that take the words behind in turn.
-            taken = following[: 1 if not behind else len(cluster) if name == "tar" else 0]
+            taken = following[: len(cluster) if name == "tar" else 1 if not behind else 0]
             if is_stdin(behind) or any(names_stdin(one) for one in taken):
                 return True
     return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
-from brain_shell.environment import DANGEROUS
+from brain_shell.environment import decides_what_runs
 from brain_shell.grammar import read
 from brain_shell.programs import judge
 from brain_shell.taint import Code, Command, Taint
@@ -89,7 +89,7 @@ class _Walk:
             self._word(word, stdin)
         if group.kind == "for":
             values = group.words is None or any(self.taint.tainted(word) for word in group.words)
-            if values and DANGEROUS.fullmatch(group.name):
+            if values and decides_what_runs(group.name):
                 raise Refusal(group.line, f"a value is assigned to {group.name}", "choose another name")
         for body in group.bodies:
             # a function is called from anywhere, with any standard input

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from brain_shell.contexts import Group, Node, Refusal, Script, Simple, Word
-from brain_shell.environment import DANGEROUS
+from brain_shell.environment import decides_what_runs
 from brain_shell.grammar import ASSIGNMENT
 
 Words: TypeAlias = Sequence[Word]
@@ -99,7 +99,7 @@ class Taint:
     def assignment(self, word: Word) -> None:
         """Refuse a value in a variable that makes programs run something."""
         match = ASSIGNMENT.match(word.prefix)
-        if match and self.tainted(word) and DANGEROUS.fullmatch(match[1]):
+        if match and self.tainted(word) and decides_what_runs(match[1]):
             what = f"{self.what(word)} is assigned to {match[1]}, which decides what programs run"
             raise Refusal(word.line, what, "choose another name")
 

@@ -62,7 +62,7 @@ def check_wrapper(taint: Taint, name: str, words: Words, stdin: bool) -> Iterato
     if inner and inner[0].static in KEYWORDS:
         raise Refusal(inner[0].line, f"'{name}' stands before '{inner[0].static}'", "write it without")
     if name == "xargs" and inner:
-        inner = _with_stdin(words[0].line, inner, rest[:at])
+        inner = _with_stdin(words[0].line, inner, rest[:at], stdin)
         stdin = False
     if inner and inner[0].head.startswith("-") and dirty:
         raise Refusal(inner[0].line, f"'{name}' has an option where its command is expected", "write the command there")
@@ -72,9 +72,9 @@ def check_wrapper(taint: Taint, name: str, words: Words, stdin: bool) -> Iterato
         raise Refusal(words[0].line, f"'{name}' without a command starts a shell, which runs the value on its input")
 
 
-def _with_stdin(line: int, inner: list[Word], options: Words) -> list[Word]:
+def _with_stdin(line: int, inner: list[Word], options: Words, tainted: bool) -> list[Word]:
     """Return the command of xargs with what it adds: any number of words from its standard input."""
-    extra = Word(line, parts=[None], variables={"@"})
+    extra = Word(line, parts=[None], variables={"@"} if tainted else set())
     replaces = any((word.static or "").startswith(("-I", "-i", "--replace", "-J")) for word in options)
     return [inner[0], *((extra for _ in inner[1:]) if replaces else inner[1:]), extra]
 
