@@ -68,6 +68,15 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     text = "".join(HOLE if isinstance(piece, Placeholder) else piece for piece in pieces)
     if not shown and not tainted and not stdin:
         return Analysis(text, {})
+    try:
+        return _read(text, shown, tainted, stdin)
+    except Refusal as refusal:
+        if shown:
+            raise
+        raise refusal.without_placeholders() from None
+
+
+def _read(text: str, shown: list[str], tainted: frozenset[str], stdin: bool) -> Analysis:
     # Late: only a command with placeholders is read, and the reader is a third of what this plugin imports.
     from brain_shell.grammar import read
     from brain_shell.refusals import check

@@ -22,7 +22,8 @@ def _code(taint: Taint, name: str, word: Word) -> Refusal:
 
 def from_stdin(name: str, line: int) -> Refusal:
     """Return the refusal of a program that reads code where a value arrives."""
-    return Refusal(line, f"a value comes to '{name}' on standard input, which it runs as code")
+    what = f"a value comes to '{name}' on standard input, which it runs as code"
+    return Refusal(line, what, "write the code in a file and give it the value as an argument or in env=")
 
 
 def check_shell(taint: Taint, name: str, rest: Words, stdin: bool, line: int) -> Iterator[Code]:

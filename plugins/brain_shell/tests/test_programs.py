@@ -263,8 +263,8 @@ def test_no_value_decides_what_runs(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["NAME", "GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "GIT_AUTHOR_DATE", "PGHOST", "PGPASSWORD", "LANG", "TZ", "URL"]
-    + ["HOMEPAGE", "MY_PATH", "AWS_REGION", "HTTP_PROXY", "CCC", "HTTPS_PROXY", "TOKEN", "DEBUG", "LESSON", "ZIPCODE"],
-)
+    ["NAME", "GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "GIT_AUTHOR_DATE", "PGHOST", "PGPASSWORD", "LANG", "TZ", "URL",
+     "HOMEPAGE", "MY_PATH", "AWS_REGION", "HTTP_PROXY", "CCC", "HTTPS_PROXY", "TOKEN", "DEBUG", "LESSON", "ZIPCODE"],
+)  # fmt: skip
 def test_other_variables_take_values(name: str) -> None:
     assert ShellStep(name="s", command=f"{name}={{x}} ls; export {name}={{y}}", env={name: "{x}"}).env
