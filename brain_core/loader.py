@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from brain_core.errors import WorkflowFileError, nearest
+from brain_core.loader_checks import step_problem, workflow_problem
 from brain_core.loader_folder import Folder
 from brain_core.loader_source import one_line, read_source
 from brain_core.workflow import Step, Workflow, a_value
@@ -238,16 +239,20 @@ def _examine(
     workflow = found["workflow"]
     if not issubclass(type(workflow), Workflow):
         return _wrong_type(workflow), _line_of(text, "workflow")
+    made_by: Step | Workflow = workflow
+    problem = workflow_problem(workflow)
     for step in workflow.steps:
-        problem = check(step) if check is not None else None
-        if problem is None and type(step).run is Step.run:
-            problem = f"step '{step.name}': the class {type(step).__name__} has no run(); a step type defines one"
         if problem is not None:
-            from brain_core.loader_report import Report
+            break
+        made_by, problem = step, check(step) if check is not None else None
+        if problem is None:
+            problem = step_problem(step, workflow)
+    if problem is None:
+        return None
+    from brain_core.loader_report import Report
 
-            report = Report(path, folder, found)
-            return one_line(problem + report.place(step)), report.line_of(step)
-    return None
+    report = Report(path, folder, found)
+    return one_line(problem + report.place(made_by)), report.line_of(made_by)
 
 
 def _no_workflow(found: Mapping[str, Any], text: str) -> tuple[str, int | None]:

@@ -117,6 +117,14 @@ def _made_at(made: BaseModel) -> tuple[str, int] | None:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+def own_init(kind: type[BaseModel]) -> str:
+    """Return the complaint about a step type whose `__init__` leaves the step half made."""
+    return (
+        f"the class {kind.__name__} has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template"
+    )
+
+
 def _refuse_unnamed(kind: type[BaseModel], unnamed: tuple[Any, ...]) -> None:
     if unnamed:
         fields = ", ".join(f"{name}=…" for name, info in kind.model_fields.items() if info.is_required())
@@ -209,6 +217,8 @@ class Workflow(BaseModel):
         for number, step in enumerate(steps, 1):
             if not isinstance(step, Step):
                 raise ValueError(f"entry {number} of steps is {a_value(step)}, not a step")
+            if not hasattr(step, "__pydantic_fields_set__"):
+                raise ValueError(f"entry {number} of steps: {own_init(type(step))}")
         return tuple(steps)
 
     @model_validator(mode="after")

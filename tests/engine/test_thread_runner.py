@@ -36,7 +36,6 @@ async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Pat
         f"{file}:3: the file was still loading after 0.3 s (setting import_timeout); move slow work into a step"
     )
     # Another file, in another folder or in this one, is judged while the first still hangs.
-    paths = list(sys.path)
     for folder in (tmp_path / "other", tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / "beside.py").write_text(f"where = {str(folder)!r}\n")
@@ -44,7 +43,7 @@ async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Pat
         assert (await ThreadRunner(LocalRunner(), import_timeout=30).load(other)).workflow == "w"
         assert sys.modules["beside"].where == str(folder)  # type: ignore[attr-defined]
     modules, in_force = dict(sys.modules), list(sys.path)
-    assert in_force == [str(tmp_path), *(path for path in paths if path != str(tmp_path))]
+    assert [path for path in in_force if path.startswith(str(tmp_path))] == in_force[:1] == [str(tmp_path)]
     # When the import ends after all, it changes nothing any more.
     thread = next(each for each in threading.enumerate() if each.ident == runner._thread)
     await asyncio.to_thread(gate.write_text, "")

@@ -125,6 +125,56 @@ BAD = {
         HEAD + "class No(Step):\n    x: int = 0\nworkflow = Workflow(name='w', steps=[Say(name='a'), No(name='b')])",
         "w.py:9: step 'b': the class No has no run(); a step type defines one",
     ),
+    "run-without-ctx": (
+        HEAD + "class No(Step):\n    def run(self): pass\nworkflow = Workflow(name='w', steps=[No(name='b')])",
+        "w.py:9: step 'b': No.run is called with the context; write: def run(self, ctx)",
+    ),
+    "run-is-no-method": (
+        HEAD + "from typing import ClassVar\nclass No(Step):\n    run: ClassVar[int] = 1\n"
+        "workflow = Workflow(name='w', steps=[No(name='b')])",
+        "w.py:10: step 'b': run of the class No is not a method; write: def run(self, ctx)",
+    ),
+    "on-finished-without-run": (
+        HEAD + "def told(): pass\nworkflow = Workflow(name='w', steps=[Say(name='a')], on_finished=told)",
+        "w.py:8: on_finished is called with the finished run, which told does not take; write: def told(run)",
+    ),
+    "own-init": (
+        HEAD + "class Own(Step):\n    def __init__(self, x):\n        self.x = x\n    def run(self, ctx): pass\nOwn(3)",
+        "w.py:9: the class Own has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template",
+    ),
+    "own-init-unnamed": (
+        HEAD + "class Own(Step):\n    def __init__(self, name):\n        super().__init__(name)\nOwn('a')",
+        "w.py:9: the class Own has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template",
+    ),
+    "own-init-empty": (
+        HEAD + "class Own(Step):\n    def __init__(self): pass\nworkflow = Workflow(name='w', steps=[Own()])",
+        "w.py:9: entry 1 of steps: the class Own has an __init__ of its own; leave it out and declare each argument "
+        "as a field, such as text: Template",
+    ),
+    "field-without-a-type": (
+        HEAD + "class No(Step):\n    x = 3\n",
+        "w.py:7: PydanticUserError: A non-annotated attribute was detected: `x = 3`. All model fields require a type "
+        "annotation; if `x` is not meant to be a field, you may be able to resolve this error by annotating it as a "
+        "`ClassVar` or updating `model_config['ignored_types']`.",
+    ),
+    **{
+        f"silent-{number}": (
+            HEAD + "from typing import Any\nclass Lit(Say):\n    lit: Any = ''\n"
+            "workflow = Workflow(name='w', inputs={'who': 'x'}, steps=[\n  Say(name='a'),\n"
+            f"  Lit(name='b', lit={value}),\n])",
+            f"w.py:12: step 'b', lit: {shown} would stay as it is, lit of Lit takes no placeholders; "
+            "in a class of your own declare it as lit: Template",
+        )
+        for number, (value, shown) in enumerate(
+            {
+                "'say {a}'": "{a}",
+                "['x', {'y': '{inputs.who}'}]": "{inputs.who}",
+                "('{zzz} {previous.a.b}',)": "{previous.a.b}",
+            }.items()
+        )
+    },
     "no-module": (
         "import nope",
         "w.py:1: there is no module 'nope'; install what brings it, or put nope.py beside the workflow file",
