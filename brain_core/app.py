@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from uuid import UUID
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.events import HookProblem, Watch, nobody
-from brain_core.errors import RunNotFound
+from brain_core.errors import DatabaseError, RunNotFound
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
 from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
+from brain_core.store.codec import stored_inputs
 from brain_core.store.database import Database
 from brain_core.store.trouble import place_of
 from brain_core.threads import in_thread
@@ -98,7 +99,7 @@ class Brain:
         runner = self.new_runner()
         try:
             plan = await runner.load(file)
-            inputs = await runner.accept_inputs(given, typed=typed)
+            inputs = stored_inputs(await runner.accept_inputs(given, typed=typed), self.settings.max_output)
             return await self._run(plan, inputs, runner, watch)
         finally:
             await runner.close()
@@ -125,13 +126,26 @@ class Brain:
                     run = await execution.run()
             finally:
                 await recorder.drain()
-            problems = await self._delivery().deliver(run, execution.receivers, runner)
+            return await self._close_run(run, execution.receivers, runner, worker, watch)
+
+    async def _close_run(
+        self, run: Run, receivers: Sequence[str], runner: Runner, worker: WorkerIdentity, watch: Watch
+    ) -> Run:
+        """Tell who is to be told of a run that has ended, and return it as it is stored.
+
+        Its end is recorded: whatever goes wrong from here on is said, and changes nothing about it.
+        """
+        try:
+            problems = await self._delivery().deliver(run, receivers, runner)
+            # The times are the database's.
+            run = await runs.get(self.db, run.id)
             # Last, because it may load other workflow files, and one folder at a time is the place for imports.
             problems += await self._delivery().deliver_left_behind(worker)
-            for text in problems:
-                watch(HookProblem(text))
-        # As it was stored: the times are the database's.
-        return await runs.get(self.db, run.id)
+        except DatabaseError as error:
+            problems = [f"run {run.short_id} is recorded; telling others of it is left to a later command: {error}"]
+        for text in problems:
+            watch(HookProblem(text))
+        return run
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[WorkerIdentity]:
@@ -147,7 +161,9 @@ class Brain:
             yield worker
         finally:
             beats.stop()
-        await workers.stop(self.db, worker.id)
+        # A worker that cannot say that it has ended is found by the next sweep: its process is gone.
+        with suppress(DatabaseError):
+            await workers.stop(self.db, worker.id)
 
     async def _previous(self, plan: Plan) -> Previous | None:
         found = await runs.previous(self.db, plan.workflow) if plan.reads_previous else None
@@ -235,7 +251,7 @@ async def load_plan(
     try:
         plan = await runner.load(file)
         inputs = {} if given is None else await runner.accept_inputs(given, typed=True)
-        return plan, inputs
+        return plan, stored_inputs(inputs, settings.max_output)
     finally:
         await runner.close()
 
@@ -284,6 +300,8 @@ def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
                 signal.signal(each, signal.SIG_DFL)
         cancel(f"cancelled by {name}")
 
+    # asyncio.run has one of its own for Ctrl-C, which would else be lost.
+    handlers = {each: signal.getsignal(each) for each in END_SIGNALS}
     try:
         for each in END_SIGNALS:
             loop.add_signal_handler(each, on_signal, "Ctrl-C" if each is signal.SIGINT else each.name)
@@ -294,5 +312,6 @@ def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for each in END_SIGNALS:
+        for each, handler in handlers.items():
             loop.remove_signal_handler(each)
+            signal.signal(each, handler)
