@@ -107,6 +107,19 @@ WRAPPERS = {
     "dumb-init": Wrapper("cv", "r"),
     "strace": Wrapper("cCdDfFhiknqrtTvVwxyYzZ", "aebEIoOpPsSuUX"),
     "ltrace": Wrapper("bcCfhilLnrStTV", "aADeFnopsuwx"),
+    "systemd-run": Wrapper("dGPqrSt", "EHMpu", long=_names("--user --scope --pty --pipe --wait --collect --quiet")),
+    "xvfb-run": Wrapper("a", "efnpsw", long=_names("--auto-servernum")),
+    "dbus-run-session": Wrapper(),
+    "ssh-agent": Wrapper("cDds", "aEPt"),
+    "firejail": Wrapper(long=_names("--quiet --private --noprofile")),
+    "bwrap": Wrapper(),
+    "proot": Wrapper("0", "bqrwk"),
+    "rlwrap": Wrapper("acr", "bCDfHlpPs"),
+    "faketime": Wrapper("m", "f", skip=1),
+    "cpulimit": Wrapper("bfiqvz", "elp"),
+    "perf": Wrapper(skip=1),
+    "valgrind": Wrapper("qv"),
+    "catchsegv": Wrapper(),
     "flock": Wrapper("xsnuoF", "wE", skip=1),
     "busybox": Wrapper(),
     "toybox": Wrapper(),
@@ -121,12 +134,15 @@ KEYWORDS = _names("if while until for case { ! [[ time function select")
 
 REMOTE = _names("scp sftp ssh mosh rsh remsh slogin sshpass")
 SSH_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
-JOINS = _names("watch parallel sem rush at batch crontab script su runuser entr")
+JOINS = _names(
+    "watch parallel sem rush at batch crontab script su runuser entr hyperfine ansible salt pdsh clush dsh pssh"
+)
 """Programs that make shell text of their arguments."""
 OTHER = _names(
     "sqlite sqlite3 duckdb dc bc m4 ed ex vi vim nvim view emacs expect tclsh wish gdb lldb make gmake tmux "
     "screen deno octave gnuplot jshell ghci irb iex erl pwsh powershell osascript cmd xonsh scala groovy "
-    "kotlin ghc swift socat xterm newgrp sg"
+    "kotlin ghc swift socat xterm newgrp sg ocaml sbcl guile racket clojure clj ts-node tsx mongo mongosh gs nu "
+    "elvish login"
 )
 """Programs that take nearly anything for code, arguments and standard input alike."""
 NEVER = {
@@ -145,10 +161,15 @@ DATABASES = {
     "mysql": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
     "mariadb": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
 }
+READS_COMMANDS = _names("ftp lftp redis-cli debugfs")
+"""Programs whose arguments are data and whose standard input is commands."""
 CONTAINERS = _names("docker podman nerdctl kubectl oc")
+RUNNERS = _names("uv poetry pipx pipenv pdm hatch conda mamba bundle npm pnpm yarn bun mise direnv dotnet rustup nix")
+"""Programs whose `run` or `exec` is followed by a program."""
 
 _COMMON = _names(
-    "at batch script entr sem rush watch ex ed view cmd make screen scala swift sg dc time command builtin exec"
+    "at batch script entr sem rush watch ex ed view cmd make screen scala swift sg dc gs nu perf login salt time "
+    "command builtin exec"
 )
 SUSPECTS = (
     SHELLS | LANGUAGES.keys() | DATABASES.keys() | OTHER | REMOTE | WRAPPERS.keys() | JOINS | _names("eval sed find")
@@ -194,7 +215,14 @@ EXPLICIT = {
     "apt-get": Options("oc", ("--option", "--config-file")),
     "apt": Options("oc", ("--option", "--config-file")),
     "dpkg": Options("", ("--pre-invoke", "--post-invoke")),
-    "gs": Options("c"),
+    "cmake": Options("P", ("--build-tool",)),
+    "fd": Options("xX", ("--exec", "--exec-batch")),
+    "fdfind": Options("xX", ("--exec", "--exec-batch")),
+    "rg": Options("", ("--pre", "--hostname-bin")),
+    "ag": Options("", ("--pager",)),
+    "bat": Options("", ("--pager",)),
+    "delta": Options("", ("--pager",)),
+    "fzf": Options("", ("--preview", "--bind", "--become")),
     "nmap": Options("", ("--script", "--script-args")),
 }
 """The same where only the option itself is refused: such a program is given bare values too often, and harms little."""

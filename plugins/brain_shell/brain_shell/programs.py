@@ -12,6 +12,7 @@ from brain_shell.catalogue import (
     NEVER,
     OTHER,
     PLAIN,
+    READS_COMMANDS,
     REMOTE,
     SHELLS,
     STATEFUL,
@@ -57,7 +58,7 @@ def judge(taint: Taint, command: Command) -> Iterator[Inside]:
 
 
 def _known(taint: Taint, name: str, rest: Words, stdin: bool, word: Word) -> Iterator[Inside]:
-    takes_code = name in OTHER or name in DATABASES or name in JOINS
+    takes_code = name in OTHER or name in DATABASES or name in JOINS or name in READS_COMMANDS
     if stdin and (reads_script_from_stdin(name, rest) or (takes_code and not taint.tainted(word))):
         raise from_stdin(name, word.line)
     if name in REMOTE or name in JOINS or name in OTHER:

@@ -9,6 +9,7 @@ from brain_shell.catalogue import (
     CONTAINERS,
     KEYWORDS,
     LANGUAGES,
+    RUNNERS,
     SSH_VALUED,
     SUSPECTS,
     WRAPPERS,
@@ -109,7 +110,8 @@ def _cluster(wrapper: Wrapper, text: str | None) -> int | None:
     if text is None:
         return None
     if text.startswith("--"):
-        return 0 if text in wrapper.long else None
+        # `--user=me` is one word; env's --split-string=… is a command.
+        return 0 if text in wrapper.long or ("=" in text and wrapper is not WRAPPERS["env"]) else None
     for at, letter in enumerate(text[1:], 1):
         if letter in wrapper.valued:
             return 1 if at == len(text) - 1 else 0
@@ -162,6 +164,8 @@ def hidden_commands(taint: Taint, name: str, rest: Words, stdin: bool) -> Iterat
     """Find known programs among the arguments of an unknown one (`docker exec box sh -c …`)."""
     if name in CONTAINERS:
         _container(taint, name, rest)
+    if name in RUNNERS:
+        _runner(taint, name, rest)
     for at, word in enumerate(rest):
         inner = base_name(word) if word.static else None
         if inner in SUSPECTS and (at + 1 < len(rest) or stdin):
@@ -180,3 +184,17 @@ def _container(taint: Taint, name: str, rest: Words) -> None:
     for word in rest[at : program + 1]:
         if taint.may_split(word) or (taint.tainted(word) and word is rest[min(program, len(rest) - 1)]):
             raise Refusal(word.line, f"{taint.what(word)} stands where '{name} exec' expects a program", "name it")
+
+
+def _runner(taint: Taint, name: str, rest: Words) -> None:
+    """Refuse a value as the program of `uv run …`, also where an option before it may take the word between."""
+    at = next((at for at, word in enumerate(rest) if word.static in ("run", "exec", "dlx", "x")), None)
+    if at is None:
+        return
+    for number, word in enumerate(rest[at + 1 :], at + 1):
+        if taint.tainted(word) and (not word.head or taint.may_split(word)):
+            raise Refusal(word.line, f"{taint.what(word)} may stand where '{name}' expects a program", "name it")
+        before = rest[number - 1]
+        certain = number == at + 1 or before.static == "--" or not before.head.startswith("-")
+        if certain and not word.head.startswith("-"):
+            return
