@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from brain_core.cli import output
 from brain_core.cli.talk import Talk
 from brain_core.engine.events import Event, HookProblem, Live, RunStarted, StepEnded, StepStarted
@@ -20,7 +18,7 @@ class Progress:
         self._steps = 0
         self._talk = Talk()
         # What is live goes to a person's terminal as it is (that is what -v is for), and made visible elsewhere.
-        self._raw = output.is_terminal(sys.stderr)
+        self._raw = output.is_terminal(output.stderr())
         self._line_open = False
 
     def __call__(self, event: Event) -> None:
@@ -40,10 +38,10 @@ class Progress:
 
     def _ended(self, step: StepRun) -> None:
         took = output.duration((step.ended_at - step.started_at).total_seconds())
-        status = output.status(step.status, sys.stderr)
+        status = output.status(step.status, output.stderr())
         text = f"{self._place(step.position)} {step.name}: {status} in {took}"
         if step.error is None and step.output is not None:
-            text += output.style(preview(step.output), "dim", sys.stderr)
+            text += output.style(preview(step.output), "dim", output.stderr())
         self._say(text)
         if step.error is not None:
             indent = " " * (len(self._place(step.position)) + 1)

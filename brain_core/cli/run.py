@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,7 +67,7 @@ def _run(file: str, given: dict[str, str], verbose: bool) -> Run:
 
     try:
         # What workflow code prints is talk; standard output is for data alone.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(output.stderr()):
             finished = with_brain(work)
     except BaseException:
         progress.close(LAST_WORDS)
@@ -92,7 +91,7 @@ def _show_plan(file: str, given: dict[str, str], as_json: bool) -> None:
     from brain_core.cli.session import load
 
     settings, plugins = load()
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(output.stderr()):
         plan, inputs = asyncio.run(load_plan(settings.settings, plugins, file, given))
     if as_json:
         output.print_json(plan_shape(plan, inputs))

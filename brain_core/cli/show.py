@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +60,7 @@ def _print_output(run: Run, name: str, as_json: bool) -> None:
         return
     text = output.as_text(value)
     # To a file or another program the bytes as they are; to a person's terminal nothing that could steer it.
-    output.emit(output.visible(text) if output.is_terminal(sys.stdout) else text)
+    output.emit(output.visible(text) if output.is_terminal(output.stdout()) else text)
 
 
 def _print(run: Run) -> None:

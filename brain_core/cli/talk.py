@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import threading
 from collections import deque
 
@@ -97,7 +96,7 @@ class Talk:
 
     def _written(self, text: str) -> bool:
         # Not by way of sys.stderr: its lock, held by a thread that waits for a reader, would stop everybody else.
-        data = memoryview(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
+        data = memoryview(text.encode(output.stderr().encoding or "utf-8", "backslashreplace"))
         try:
             while data:
                 data = data[os.write(self._fd or 2, data[:_PIECE]) :]
@@ -109,7 +108,7 @@ class Talk:
 def _descriptor_that_may_block() -> int | None:
     """Return stderr's descriptor when a reader could keep a writer waiting: a pipe, a socket or a terminal."""
     try:
-        descriptor = sys.stderr.fileno()
+        descriptor = output.stderr().fileno()
         mode = os.fstat(descriptor).st_mode
     except (AttributeError, OSError, ValueError):
         return None

@@ -297,6 +297,31 @@ def test_a_second_signal_kills_what_does_not_end(environment, brain, tmp_path):
     assert brain("status", "--check").returncode == 0
 
 
+SPOILS = """
+import sys
+from brain_core import FunctionStep, Workflow
+
+SPOILED_AT_IMPORT
+
+def spoil():
+    sys.stdout = sys.stderr = object()
+
+workflow = Workflow(name="spoils", steps=[FunctionStep(name=name, function=spoil) for name in ("one", "two")])
+"""
+
+
+@pytest.mark.parametrize("at_import", ["print('printed')", "sys.stdout = object(); sys.stderr = None"])
+def test_a_file_that_takes_the_streams_away_changes_nothing(brain, tmp_path, at_import):
+    file = _file(tmp_path, SPOILS.replace("SPOILED_AT_IMPORT", at_import))
+    done = brain("run", file)
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["success", "spoils"])
+    assert "[2/2] two: success" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "printed" not in done.stdout
+    assert json.loads(brain("run", file, "--json").stdout)["status"] == "success"
+    assert brain("validate", file, file).stdout == f"ok      {file}: spoils, 2 steps\n" * 2
+
+
 def test_a_run_goes_on_when_nobody_reads(environment, brain, two):
     reading, writing = os.pipe()
     os.close(reading)
