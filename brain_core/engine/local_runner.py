@@ -98,9 +98,9 @@ class LocalRunner:
                 raise
             return _failed(ctx, "CancelledError: the step cancelled itself")
         except TimeoutError as error:
-            return _failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
+            return _failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx, loaded))
         except BaseException as error:  # noqa: BLE001 - whatever a step raises, sys.exit included, is its failure
-            return _failed(ctx, _describe(error, ctx))
+            return _failed(ctx, _describe(error, ctx, loaded))
         return StepReply("success", output, None, ctx.logged, _details(ctx))
 
     async def call_on_finished(self, run: Run) -> None:
@@ -194,8 +194,8 @@ def _text_of(error: BaseException) -> str:
         return f"(the text of this {type(error).__name__} cannot be read)"
 
 
-def _describe(error: BaseException, ctx: StepContext) -> str:
-    message = _text_of(error)
+def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) -> str:
+    message, place = _text_of(error), ""
     if not isinstance(error, BrainError):
         try:
             frames = "".join(traceback.format_exception(error)[-20:])
@@ -203,6 +203,17 @@ def _describe(error: BaseException, ctx: StepContext) -> str:
             frames = ""
         ctx.log(("\n" if ctx.logged and not ctx.logged.endswith("\n") else "") + frames)
         message = _named(error)
+        place = _place_of(error, loaded)
     elif not isinstance(error, StepFailed) and not message:
         message = type(error).__name__
-    return message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …"
+    return (message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …") + place
+
+
+def _place_of(error: BaseException, loaded: LoadedWorkflow) -> str:
+    """Return ` (backup.py:12)`, the innermost line of the workflow file or a module beside it that the error came by."""
+    place, folder = "", loaded.path.parent
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if file.is_relative_to(folder) and (name := file.relative_to(folder).as_posix()) in loaded.sources:
+            place = f" ({name}:{line})"
+    return place

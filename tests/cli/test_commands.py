@@ -117,13 +117,13 @@ def test_a_failed_run(brain, tmp_path):
     done = brain("run", _file(tmp_path, BROKEN))
     assert done.returncode == 1
     assert done.stdout.startswith("failed  broken  run ")
-    assert r"ValueError: no \x1b[2J good" in done.stderr
+    assert r"ValueError: no \x1b[2J good (flow.py:6)" in done.stderr
     assert "\x1b" not in done.stderr
     shown = brain("show")
     assert shown.returncode == 0
     assert "\x1b" not in shown.stdout
     assert r"output: a\x1b]0;title\x07b" in shown.stdout
-    assert r"error: ValueError: no \x1b[2J good" in shown.stdout
+    assert r"error: ValueError: no \x1b[2J good (flow.py:6)" in shown.stdout
     assert shown.stdout.endswith("never ran: after\n")
     assert brain("show", "--output", "evil").stdout == "a\x1b]0;title\x07b\n"
     assert brain("show", "--output", "after").returncode == 1
