@@ -210,7 +210,7 @@ def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) ->
 
 
 def _place_of(error: BaseException, loaded: LoadedWorkflow) -> str:
-    """Return ` (backup.py:12)`, the innermost line of the workflow file or a module beside it that the error came by."""
+    """Return ` (backup.py:12)`, the innermost line of the workflow file or a module beside it on its way."""
     place, folder = "", loaded.path.parent
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = Path(frame.f_code.co_filename)
