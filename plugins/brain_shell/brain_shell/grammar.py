@@ -35,10 +35,13 @@ _BASH = {
     "coproc": "write a script file",
 }
 NONE: frozenset[str] = frozenset()
+MAX_NESTING = 100
 
 
 class Parser(Lexer):
     """Adds the commands to the words."""
+
+    nesting = 0
 
     def commands(self, closers: frozenset[str], *, paren: bool) -> Script:
         script: Script = []
@@ -134,6 +137,14 @@ class Parser(Lexer):
         return found
 
     def _command(self) -> Node:
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            raise self.refuse(f"commands are nested more than {MAX_NESTING} deep", "write a script file")
+        node = self._one_command()
+        self.nesting -= 1
+        return node
+
+    def _one_command(self) -> Node:
         self.skip(lines=False)
         line, keyword = self.line(), self.keyword()
         if self.at("(("):

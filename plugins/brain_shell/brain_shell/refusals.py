@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
 from brain_shell.environment import decides_what_runs
 from brain_shell.grammar import read
+from brain_shell.lexer import MAX_DEPTH
 from brain_shell.programs import judge
 from brain_shell.taint import Code, Command, Taint
 
@@ -64,10 +65,13 @@ class _Walk:
         if node.words:
             self._command(Command(node.words, stdin, alone=False))
 
-    def _command(self, command: Command) -> None:
+    def _command(self, command: Command, depth: int = 0) -> None:
+        if depth > MAX_DEPTH:
+            what = f"programs that run programs are nested more than {MAX_DEPTH} deep"
+            raise Refusal(command.words[0].line, what, "write a script file")
         for inside in judge(self.taint, command):
             if isinstance(inside, Command):
-                self._command(inside)
+                self._command(inside, depth + 1)
             else:
                 self._code(inside)
 

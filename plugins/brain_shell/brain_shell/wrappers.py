@@ -21,6 +21,8 @@ from brain_shell.interpreters import from_stdin
 from brain_shell.taint import Code, Command, Taint, Words
 
 _EXEC_VALUED = frozenset({"-e", "-u", "-w", "-n", "-c", "--env", "--user", "--workdir", "--env-file"})
+MAX_HIDDEN = 100
+"""Names of interpreters that are judged among the arguments of one command; each costs a look at all that follow."""
 _VERSION = re.compile(r"[0-9.]*[0-9]")
 
 
@@ -166,9 +168,14 @@ def hidden_commands(taint: Taint, name: str, rest: Words, stdin: bool) -> Iterat
         _container(taint, name, rest)
     if name in RUNNERS:
         _runner(taint, name, rest)
+    found = 0
     for at, word in enumerate(rest):
         inner = base_name(word) if word.static else None
         if inner in SUSPECTS and (at + 1 < len(rest) or stdin):
+            found += 1
+            if found > MAX_HIDDEN:
+                what = f"more than {MAX_HIDDEN} names of interpreters stand among the arguments of '{name}'"
+                raise Refusal(word.line, what, "write a script file")
             yield Command(rest[at:], stdin)
 
 

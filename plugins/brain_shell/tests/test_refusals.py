@@ -313,3 +313,25 @@ def test_unsafe_is_offered_only_where_it_is_a_cure() -> None:
 @pytest.mark.parametrize(("command", "part"), [("", "empty"), ("a\0b", "NUL"), ("#" * 100_001, "script file")])
 def test_impossible_commands(command: str, part: str) -> None:
     assert part in message_of(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("( " * 5000 + "echo {x}" + " )" * 5000, "nested more than 100 deep"),
+        ("{ " * 5000 + "echo {x}", "nested more than 100 deep"),
+        ("! " * 5000 + "echo {x}", "nested more than 100 deep"),
+        ('"$(' * 5000 + "{x}", "nested more than 20 deep"),
+        ("env " * 5000 + "ls {x}", "nested more than 20 deep"),
+        ("tool " + "env A=1 tool " * 5000 + "{x}", "more than 100 names of interpreters"),
+        ("tool " + "bash -x " * 5000 + "; echo {x}", "more than 100 names of interpreters"),
+    ],
+    ids=["subshells", "groups", "negations", "substitutions", "wrappers", "hidden wrappers", "hidden shells"],
+)
+def test_depth_is_bounded(command: str, part: str) -> None:
+    assert part in message_of(command)
+
+
+def test_ordinary_depth_is_read() -> None:
+    for command in ("( " * 90 + "echo {x}" + " )" * 90, "env " * 15 + "ls {x}", "tool " + "bash a.sh " * 90 + "{x}"):
+        assert any(ShellStep(name="s", command=command).placeholders())
