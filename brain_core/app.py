@@ -19,7 +19,7 @@ from uuid import UUID
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.events import HookProblem, Watch, nobody
-from brain_core.errors import DatabaseError, RunNotFound
+from brain_core.errors import DatabaseError, DatabaseUnreachable, RunNotFound
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
 from brain_core.run import Run
@@ -63,9 +63,16 @@ class Brain:
         """
         place = _Place(settings.settings)
         try:
-            db = await Database.open(
-                await place.url(), pooler=settings.settings.database_pooler, renew=None if place.given else place.url
-            )
+            try:
+                db = await Database.open(
+                    await place.url(),
+                    pooler=settings.settings.database_pooler,
+                    renew=None if place.given else place.url,
+                )
+            except DatabaseUnreachable as error:
+                if not place.given:
+                    raise
+                raise type(error)(f"{error} (the URL is from {settings.origin('database_url')})") from error
             try:
                 if ready:
                     await migrate.ensure_schema(db)

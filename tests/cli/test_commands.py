@@ -213,6 +213,15 @@ def test_no_database_is_one_line_and_exit_3(brain, arguments):
     assert done.stderr.startswith("brain: error: ")
     assert done.stderr.count("\n") == 1
     assert "pa55word" not in done.stderr
+    assert done.stderr.endswith("correct the URL (the URL is from THE_BRAIN_DATABASE_URL)\n")
+
+
+def test_an_unreachable_database_names_the_file_that_names_it(brain, tmp_path, environment):
+    file = tmp_path / "work" / "brain.toml"
+    file.write_text(f'database_url = "{UNREACHABLE["THE_BRAIN_DATABASE_URL"]}"\n')
+    done = brain("history", env={"THE_BRAIN_DATABASE_URL": ""})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith(f"(the URL is from {file})\n")
 
 
 def test_status_and_migrate(brain, two):
@@ -338,6 +347,7 @@ def test_new_writes_a_file_that_runs(brain, tmp_path):
     assert brain("run", path).returncode == 0
     again = brain("new", "workflow", "mine", "--folder", str(tmp_path))
     assert (again.returncode, again.stdout) == (2, "")
+    assert brain("new", "workflow", "other.py", "--folder", str(tmp_path)).stdout == f"{tmp_path}/other.py\n"
     assert brain("new", "workflow", "../x", "--folder", str(tmp_path)).returncode == 2
 
 
