@@ -49,6 +49,12 @@ class ThreadRunner:
         self._ready.set()
         try:
             loop.run_forever()
+            # What was given up unfinished, such as a load that Ctrl-C came into, would complain when it is destroyed.
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
         finally:
             loop.close()
 

@@ -108,3 +108,34 @@ async def test_cancelling_waits_until_the_step_has_cleaned_up(tmp_path: Path) ->
     await asyncio.wait_for(cleaned.wait(), 20)
     assert said == ["waiting", "cleaned up"]
     await runner.close()
+
+
+async def test_what_is_unfinished_when_the_runner_is_closed_is_cancelled(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    file = write(
+        tmp_path,
+        f"""
+import asyncio, os
+from brain_core import Step, Workflow
+
+class Stay(Step):
+    async def run(self, ctx):
+        os.write({writer}, b"here ")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os.write({writer}, b"ended")
+            os.close({writer})
+
+workflow = Workflow(name="w", steps=[Stay(name="stay")])
+""",
+    )
+    runner = ThreadRunner(LocalRunner(), import_timeout=30)
+    await runner.load(file)
+    step = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1, Scope({}, {}, {})), print))
+    assert await asyncio.to_thread(os.read, reader, 10) == b"here "
+    await runner.close()
+    assert await asyncio.to_thread(os.read, reader, 10) == b"ended"
+    os.close(reader)
+    with pytest.raises(asyncio.CancelledError):
+        await step
