@@ -42,6 +42,8 @@ class Options:
     runs_long: tuple[str, ...] = ()
     valued: str = ""
     valued_long: tuple[str, ...] = ()
+    ends: bool = True
+    """Whether `--` ends the options; one that hands its arguments on without it does not keep them apart."""
 
 
 SHELLS = _names("sh bash dash ash hush ksh mksh zsh rbash lksh yash fish csh tcsh")
@@ -233,7 +235,7 @@ GIT = {
     "rebase": Options("x", ("--exec",), "sXC", ("--onto", "--strategy", "--strategy-option")),
     "clone": Options("uc", ("--upload-pack", "--config", "--template"), "boj", ("--branch", "--depth", "--origin")),
     "fetch": Options("", _PACK, "joh", ("--depth", "--refmap")),
-    "pull": Options("", _PACK, "sXj", ("--depth", "--strategy")),
+    "pull": Options("", _PACK, "sXj", ("--depth", "--strategy"), ends=False),
     "push": Options("", _PACK, "o", ("--push-option",)),
     "ls-remote": Options("", _PACK, "o", ("--sort",)),
     "fetch-pack": Options("", _PACK),

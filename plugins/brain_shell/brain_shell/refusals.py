@@ -7,6 +7,7 @@ that no rule has to know this walk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
 from brain_shell.environment import decides_what_runs
@@ -71,7 +72,8 @@ class _Walk:
             raise Refusal(command.words[0].line, what, "write a script file")
         for inside in judge(self.taint, command):
             if isinstance(inside, Command):
-                self._command(inside, depth + 1)
+                # What stands behind a command found among arguments is looked at there already, once.
+                self._command(replace(inside, alone=inside.alone or command.alone), depth + 1)
             else:
                 self._code(inside)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ WOULD_RUN = [
     ("printf %s {x} | sed -f - file", f"1e {RUN}"),
     ("printf %s {x} | sed -f /dev/stdin file", f"1e {RUN}"),
     ("printf %s {x} | awk -f - file", f'BEGIN{{system("{RUN}")}}'),
-    ("printf '%s' {x} | make -f -", f"a:\n\t{RUN}\n"),
+    ("printf '%s' {x} | make -f -", f"all:\n\t{RUN}\n"),
     ("printf %s {x} | sh ./../../../../../../../../dev/stdin", RUN),
     ("printf %s {x} | sh /proc/self/fd/0", RUN),
     ("printf %s {x} | setpriv --no-new-privs sh", RUN),
@@ -33,6 +34,14 @@ WOULD_RUN = [
     ("tar xf good.tar {x}", f"--to-command={RUN}"),
     ("git grep --no-index -O{x} a", f"{RUN} #"),
     ("git grep --no-index {x} a", f"--open-files-in-pager={RUN} #"),
+    ("cd a; git fetch origin {x}", f"--upload-pack={RUN};"),
+    ("cd a; git pull -- origin {x}", f"--upload-pack={RUN};"),
+    ("cd a; git remote -v update -- {x}", f"--upload-pack={RUN};"),
+    ("cd a; git ls-remote {x} origin", f"--upload-pack={RUN};"),
+    ("cd a; git archive --remote=../o.git HEAD {x}", f"--exec={RUN};"),
+    ("cd a; git rebase -x {x} --root", RUN),
+    ("cd a; git bisect start HEAD HEAD~; git bisect run sh -c {x}", RUN),
+    ("git clone {x} ./o.git b", f"--upload-pack={RUN};"),
     ("git -c {x} aa", f"alias.aa=!{RUN}"),
     ("env a=$(echo {x}) ls", f"1 {RUN}"),
     ("w={x}; timeout 5 env a=$w true", f"1 {RUN}"),
@@ -62,6 +71,9 @@ HARMLESS = [
     "git grep --no-index -e {x}",
     "git grep --no-index a -- {x}",
     "git log --author={x}",
+    "cd a; git fetch -- origin {x}; git fetch -- {x}; git ls-remote -- origin {x}; git push -- origin {x}",
+    "cd a; git clone -- {x} b; git clone -b {x} ../o.git b; git archive --remote=../o.git HEAD -- {x}",
+    "cd a; git rebase --onto={x} HEAD~; git checkout -b {x}; git remote add b {x}; git fetch b",
     "git commit -m {x}",
     "git config user.name {x}",
     "env a={x} true",
@@ -80,10 +92,19 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "file").write_text("a\n")
     subprocess.run(["tar", "cf", "good.tar", "file"], cwd=tmp_path, check=True)
     (tmp_path / "evil.mk").write_text(f"x:=$(shell {RUN})\n")
+    _repository(tmp_path)
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "home").mkdir()
     (tmp_path / "repo" / "home" / ".gitconfig").write_text(f"[alias]\naa = !{RUN}\n")
     return tmp_path
+
+
+def _repository(folder: Path) -> None:
+    script = """git init -q --bare o.git; git init -q a; cd a; git config user.email a@b; git config user.name a
+    for m in 1 2 3; do git commit -q --allow-empty -m $m; done
+    git remote add origin ../o.git; git push -q origin HEAD"""
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    subprocess.run(["/bin/sh", "-ec", script], cwd=folder, env=env, capture_output=True, check=True)
 
 
 def run(script: str, folder: Path, variables: dict[str, str]) -> bool:
