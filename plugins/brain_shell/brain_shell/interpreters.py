@@ -157,6 +157,8 @@ def reads_script_from_stdin(name: str, rest: Words) -> bool:
     """Whether an option names standard input as the file of the program's code, as in `sed -f -`."""
     if name not in SCRIPT_OPTIONS:
         return False
+    if name == "tar" and any(word.static in ("--verbatim-files-from", "--null") for word in rest):
+        return False
     letters, *long = SCRIPT_OPTIONS[name]
     for at, word in enumerate(rest):
         text = word.static if word.static is not None else word.head

@@ -202,6 +202,7 @@ HARMLESS = [
     "tar -czf {x} -C {y} .",
     "tar --file={x} --exclude {y} -xz",
     "tar czf a.tgz -- {x}; tar czf a.tgz ./{x} 'data/{y}'",
+    "printf %s {x} | tar czf a.tgz --verbatim-files-from -T -; printf %s {x} | tar -cf {y} --null --files-from=-",
     "printf %s {x} | tar czf a.tgz -; printf '%s' {x} | tar xzf -",
     "rsync -a --delete -- {x} {y}; rsync -av --exclude={x} ./{x}/ host:/backup",
     "sort -k 2 -o {x} -- {y}; sort ./{x}; echo {x} | sort -u",
