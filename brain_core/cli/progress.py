@@ -37,7 +37,7 @@ class Progress:
             self._say(f"brain: note: {output.one_line(event.text)}")
 
     def _ended(self, step: StepRun) -> None:
-        took = output.duration((step.ended_at - step.started_at).total_seconds())
+        took = output.duration(step.seconds)
         status = output.status(step.status, output.stderr())
         text = f"{self._place(step.position)} {step.name}: {status} in {took}"
         if step.error is None and step.output is not None:

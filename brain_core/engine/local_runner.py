@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -26,6 +27,7 @@ CANCEL_GRACE = 10.0
 """Seconds that a cancelled async step gets for cleaning up before it is left behind."""
 
 MAX_ERROR_CHARS = 8_192
+_CORE = Path(__file__).parent.parent
 
 
 class LocalRunner:
@@ -198,7 +200,7 @@ def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) ->
     message, place = _text_of(error), ""
     if not isinstance(error, BrainError):
         try:
-            frames = "".join(traceback.format_exception(error)[-20:])
+            frames = "".join(traceback.format_exception(type(error), error, _without_ours(error))[-20:])
         except Exception:  # noqa: BLE001 - a stranger's __str__
             frames = ""
         ctx.log(("\n" if ctx.logged and not ctx.logged.endswith("\n") else "") + frames)
@@ -207,6 +209,14 @@ def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) ->
     elif not isinstance(error, StepFailed) and not message:
         message = type(error).__name__
     return (message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …") + place
+
+
+def _without_ours(error: BaseException) -> TracebackType | None:
+    """Return the traceback from where it leaves brain-core: how the step was called is of no use to its author."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None and Path(at.tb_frame.f_code.co_filename).is_relative_to(_CORE):
+        at = at.tb_next
+    return at
 
 
 def _place_of(error: BaseException, loaded: LoadedWorkflow) -> str:

@@ -46,3 +46,6 @@ async def test_the_innermost_line_of_the_workflows_folder_is_named(tmp_path: Pat
     request = StepRequest("00000000-0000-0000-0000-000000000000", position, 1, Scope())
     reply = await runner.run_step(request, lambda text: None)
     assert (reply.status, reply.error) == ("failed", ERRORS[position])
+    # Of the traceback too its author sees the own part: how brain-core called the step is left out.
+    assert "local_runner.py" not in reply.log
+    assert ("flow.py" in reply.log) == (position not in (2, 3, 4))
