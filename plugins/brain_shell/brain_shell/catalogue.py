@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(NamedTuple):
     """`code` are the option letters that take code, `valued` those with another value, `flags` those with none."""
 
     code: str
@@ -21,8 +20,7 @@ class Language:
     """The first operand is the program's text unless an option brings it (awk)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapper:
+class Wrapper(NamedTuple):
     """`flags` are options without a value, `valued` those with one, `skip` how many operands come first."""
 
     flags: str = ""
@@ -34,8 +32,7 @@ class Wrapper:
     """Without a command it runs a shell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """Options of a program: the value of `runs` is a command, that of `valued` is none; long ones with their dashes."""
 
     runs: str = ""

@@ -7,7 +7,6 @@ that no rule has to know this walk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
 from brain_shell.environment import decides_what_runs
@@ -73,7 +72,7 @@ class _Walk:
         for inside in judge(self.taint, command):
             if isinstance(inside, Command):
                 # What stands behind a command found among arguments is looked at there already, once.
-                self._command(replace(inside, alone=inside.alone or command.alone), depth + 1)
+                self._command(inside._replace(alone=inside.alone or command.alone), depth + 1)
             else:
                 self._code(inside)
 
