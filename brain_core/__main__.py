@@ -1,6 +1,7 @@
 """The process `brain`, also as `python -m brain_core`: what has to stand before the first import of the rest."""
 
 import gc
+import os
 import sys
 
 INTERRUPTED = 130
@@ -12,14 +13,33 @@ def main() -> int:
     # Start-up makes a hundred thousand objects that live to the end. To look through them over and over, and to take
     # them apart one by one at the exit, would be a sixth of a short command.
     gc.set_threshold(OBJECTS_BEFORE_COLLECTING)
+    code = INTERRUPTED
     try:
+        import signal
+
+        # KeyboardInterrupt in the middle of an import may come out as something else, or not at all.
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if ours:
+            _on_ctrl_c(INTERRUPTED)
         from brain_core.cli.main import main as run_command_line
 
-        return run_command_line()
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = run_command_line()
+        if ours:
+            # All is said and done, and the interpreter takes itself apart.
+            _on_ctrl_c(code)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        _on_ctrl_c(INTERRUPTED)
     finally:
         gc.freeze()
+    return code
+
+
+def _on_ctrl_c(code: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from brain_core.errors import WorkflowFileError, nearest
+from brain_core.loader_checks import step_problem, workflow_problem
 from brain_core.loader_folder import Folder
 from brain_core.loader_source import one_line, read_source
 from brain_core.workflow import Step, Workflow, a_value
@@ -46,40 +47,106 @@ MAX_WAIT = 20.0
 """Seconds that a load waits for another one in this process; less than the usual limit on imports, so that a file that
 hangs is named instead of the one that waits for it."""
 
-_lock = threading.RLock()
-_loading = ""
+_TOO_LONG = "the file took too long to load and was given up"
+
+
+class _Loading:
+    """A load that goes on; `below` is the one of the same thread that it happens inside of."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        self.thread = threading.get_ident()
+        self.below: _Loading | None = None
+        self.before: Folder | None = None
+        self.folder: Folder | None = None
+        self.given_up = False
+
+
+_turn = threading.Condition()
+_loading: _Loading | None = None
+_waiting: set[_Loading] = set()
 _active: Folder | None = None
 
 
 def load_workflow(file: str | Path, *, check: Check | None = None) -> LoadedWorkflow:
     """Import a workflow file and return its workflow; WorkflowFileError says in one line why that cannot be done.
 
-    `check` may refuse a step by returning why. There is no time limit here; the caller sets one. After a failure the
-    process imports as it did before; after a success the file's folder stays the first place for imports until the
-    next file is loaded, so that a step may import a module beside the file when it runs.
+    `check` may refuse a step by returning why. There is no time limit here; the caller sets one, and says `give_up`
+    when it is reached. After a failure the process imports as it did before; after a success the file's folder stays
+    the first place for imports until the next file is loaded, so that a step may import a module beside the file when
+    it runs.
     """
-    global _active, _loading
+    global _active
     shown = one_line(os.fspath(file), 4_096)
     path, text = read_source(file, shown)
-    if not _lock.acquire(timeout=MAX_WAIT):
-        raise WorkflowFileError(f"this process is still importing another file, {_loading}", file=shown)
+    mine = _take_turn(shown)
     try:
-        _loading = shown
-        before = _active
+        mine.before = before = _active
         if before is not None:
             before.leave()
-        folder = Folder(path.parent)
+        mine.folder = folder = Folder(path.parent)
         try:
             loaded = _load(path, text, shown, folder, check)
         except BaseException:
-            folder.leave()
-            if before is not None:
-                before.enter()
+            with _turn:
+                if not mine.given_up:
+                    folder.leave()
+                    if before is not None:
+                        before.enter()
             raise
-        _active = folder
+        with _turn:
+            if mine.given_up:
+                raise WorkflowFileError(_TOO_LONG, file=shown)
+            _active = folder
         return loaded
     finally:
-        _lock.release()
+        _end_turn(mine)
+
+
+def give_up(thread: int) -> None:
+    """Let other files be loaded although the one that this thread loads has not come to its end, and may never.
+
+    Its folder is no longer in force, and what becomes of it is no longer looked at.
+    """
+    global _active, _loading
+    with _turn:
+        for other in _waiting:
+            other.given_up |= other.thread == thread
+        if _loading is not None and _loading.thread == thread:
+            one: _Loading | None = _loading
+            while one is not None:
+                one.given_up = True
+                if one.folder is not None:
+                    one.folder.leave()
+                _active, one = one.before, one.below
+            if _active is not None:
+                _active.enter()
+            _loading = None
+        _turn.notify_all()
+
+
+def _take_turn(shown: str) -> _Loading:
+    """Wait until no other thread loads a file; a file that loads another one while it is imported goes on."""
+    global _loading
+    with _turn:
+        mine = _Loading(shown)
+        _waiting.add(mine)
+        _turn.wait_for(lambda: mine.given_up or _loading is None or _loading.thread == mine.thread, MAX_WAIT)
+        _waiting.remove(mine)
+        if _loading is not None and (mine.given_up or _loading.thread != mine.thread):
+            raise WorkflowFileError(f"this process is still importing another file, {_loading.shown}", file=shown)
+        if mine.given_up:
+            raise WorkflowFileError(_TOO_LONG, file=shown)
+        mine.below, _loading = _loading, mine
+        return mine
+
+
+def _end_turn(mine: _Loading) -> None:
+    global _loading
+    with _turn:
+        if _loading is mine:
+            _loading = mine.below
+        _turn.notify_all()
 
 
 def _load(path: Path, text: str, shown: str, folder: Folder, check: Check | None) -> LoadedWorkflow:
@@ -92,10 +159,10 @@ def _load(path: Path, text: str, shown: str, folder: Folder, check: Check | None
         if problem is None:
             problem = _examine(module, path, text, folder, check)
     except BaseException:
-        _put_back(module.__name__, former)
+        _put_back(module, former)
         raise
     if problem is not None:
-        _put_back(module.__name__, former)
+        _put_back(module, former)
         # Outside the handler: the error must not keep the frames of the failed file alive.
         raise WorkflowFileError(problem[0], file=shown, line=problem[1])
     sources = {_storable(path.name): text, **{_storable(name): body for name, body in folder.sources.items()}}
@@ -124,7 +191,10 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _put_back(name: str, former: ModuleType | None) -> None:
+def _put_back(module: ModuleType, former: ModuleType | None) -> None:
+    name = module.__name__
+    if sys.modules.get(name) is not module:
+        return  # given up, and the file was loaded again meanwhile
     if former is None:
         sys.modules.pop(name, None)
     else:
@@ -169,16 +239,20 @@ def _examine(
     workflow = found["workflow"]
     if not issubclass(type(workflow), Workflow):
         return _wrong_type(workflow), _line_of(text, "workflow")
+    made_by: Step | Workflow = workflow
+    problem = workflow_problem(workflow)
     for step in workflow.steps:
-        problem = check(step) if check is not None else None
-        if problem is None and type(step).run is Step.run:
-            problem = f"step '{step.name}': the class {type(step).__name__} has no run(); a step type defines one"
         if problem is not None:
-            from brain_core.loader_report import Report
+            break
+        made_by, problem = step, check(step) if check is not None else None
+        if problem is None:
+            problem = step_problem(step, workflow)
+    if problem is None:
+        return None
+    from brain_core.loader_report import Report
 
-            report = Report(path, folder, found)
-            return one_line(problem + report.place(step)), report.line_of(step)
-    return None
+    report = Report(path, folder, found)
+    return one_line(problem + report.place(made_by)), report.line_of(made_by)
 
 
 def _no_workflow(found: Mapping[str, Any], text: str) -> tuple[str, int | None]:

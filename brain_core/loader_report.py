@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticErrorMixin
 
 import brain_core
 from brain_core.errors import nearest
 from brain_core.loader_folder import Folder, TooMuch
 from brain_core.loader_source import one_line
-from brain_core.workflow import PartProblem
+from brain_core.workflow import PartProblem, Step, own_init
 
 DISTRIBUTIONS = {"brain_shell": "brain-shell", "brain_llm": "brain-llm", "brain_http_api": "brain-http-api"}
 """Our modules that come with a distribution of their own."""
@@ -77,6 +78,10 @@ class Report:
         return None
 
     def _message(self, error: BaseException, frames: list[tuple[str, int, Any]]) -> str:
+        if (kind := _made_by_itself(error, frames)) is not None:
+            return own_init(kind)
+        if isinstance(error, PydanticErrorMixin):
+            return f"{type(error).__name__}: {error.message}"
         if isinstance(error, ValidationError):
             return describe_validation(error, _model_of(frames), _given(frames))
         if isinstance(error, PartProblem | TooMuch):
@@ -191,6 +196,19 @@ def _blamed_part(error: BaseException) -> Any:
 def _frames(at: TracebackType | None) -> Iterator[tuple[str, int, Any]]:
     for frame, number in traceback.walk_tb(at):
         yield frame.f_code.co_filename, number, frame
+
+
+def _made_by_itself(error: BaseException, frames: list[tuple[str, int, Any]]) -> type[BaseModel] | None:
+    """Return the step type whose own `__init__` went wrong over what a step is, so that it is best left out."""
+    if not isinstance(error, ValidationError | TypeError | AttributeError):
+        return None
+    if isinstance(error, ValidationError) and error.errors(include_url=False)[0]["type"] != "frozen_instance":
+        return None
+    for _, _, frame in frames:
+        made = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__init__" and isinstance(made, Step) and "__init__" in vars(type(made)):
+            return type(made)
+    return None
 
 
 def _model_of(frames: list[tuple[str, int, Any]]) -> type[BaseModel] | None:

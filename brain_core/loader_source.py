@@ -37,6 +37,14 @@ def read_source(file: str | Path, shown: str) -> tuple[Path, str]:
     except (OSError, RuntimeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise WorkflowFileError(f"the file cannot be read: {one_line(why)}", file=shown) from None
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # The history could not hold it.
+        which = "name" if path.parent == Path(os.fsencode(path.parent).decode("utf-8", "replace")) else "folder"
+        raise WorkflowFileError(
+            f"the {which} of the file is not UTF-8 ({one_line(str(path), 200)}); rename it", file=shown
+        ) from None
     return path, _decode(data, shown)
 
 

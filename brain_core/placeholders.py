@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -46,6 +46,24 @@ _TOKEN = re.compile(
 )
 
 
+def _may_hold_near_misses(template: str) -> bool:
+    inner = [part.partition("}") for part in template.split("{")[1:]]
+    return any(
+        closed and text.strip()[:1].isidentifier() and (text != text.strip() or any(sign in text for sign in "|!:"))
+        for text, closed, _ in inner
+    )
+
+
+@lru_cache(maxsize=1)
+def _near() -> re.Pattern[str]:
+    """Return what people write for a placeholder who know f-strings, Jinja or the shell."""
+    # Made when it is first needed: it takes 3 ms, and most workflow files never need it.
+    return re.compile(
+        rf"\{{(?P<lead>[ \t]*)(?P<path>{_PATH})(?P<trail>[ \t]*)"
+        r"(?P<rest>![rsa](?::[^{}\n]*)?|:(?=[^{}\n]*[<>=^,.%])[^{}\n \t]?[<>=^]?[-+#0-9,_.]*[a-zA-Z%]?|\|[^{}\n]*)?\}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Placeholder:
     """One `{…}`: its dotted path, its default where it has one, and its place in the template (`text[start:end]`)."""
@@ -71,6 +89,62 @@ class Escape:
     text: str
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """Text that is no placeholder and may be meant as one: `{step|text}`, `{step!r}`, `{step:>10}`, `{ step }`.
+
+    `rest` is what stands behind the name (`|text`, `!r`, `:>10`); `padded` says that blanks follow the brace.
+    """
+
+    text: str
+    path: tuple[str, ...]
+    rest: str
+    padded: bool
+    start: int
+
+    def meant(self, names: Collection[str], inputs: Collection[str]) -> bool:
+        """Whether it names something that is there: the workflow has these steps and inputs."""
+        root, second = self.path[0], self.path[1] if len(self.path) > 1 else ""
+        if self.rest.startswith("|") and root in ("inputs", "run", "trigger"):
+            return True
+        if root in RESERVED:
+            known = {"previous": names, "inputs": inputs, "run": RUN_FIELDS, "trigger": (second,) if second else ()}
+            return second in known.get(root, ())
+        return root in names
+
+    def problem(self) -> str:
+        """Return what is wrong with it and what to write."""
+        plain, root = ".".join(self.path), self.path[0]
+        if not self.rest.startswith("|"):
+            return f"is no placeholder, and nothing formats a value; write {{{plain}}}" + _LITERALLY
+        default = self.rest[1:].strip()
+        if root in ROOTS_WITH_DEFAULT and len(self.path) > 1:
+            return f"is no placeholder; write {{{plain}|{default}}} without blanks" + _LITERALLY
+        how = f"write {{{plain}}}, or {{previous.{plain}|{default}}} for the value of the last run"
+        if root == "inputs":
+            how = f"write {{{plain}}} and give the default in Workflow(inputs={{…}})"
+        elif root in RESERVED:
+            how = f"write {{{root}.name}}"
+        return f"is no placeholder: only {{previous.…}} and {{trigger.…}} take a default; {how}" + _LITERALLY
+
+
+_LITERALLY = " (for the text itself, bring it in by an input)"
+
+
+def near_misses(template: str) -> Iterator[NearMiss]:
+    """Yield what looks like a mistaken placeholder; what is doubled, `{{step!r}}`, is meant as text."""
+    if not _may_hold_near_misses(template):
+        return
+    for match in _near().finditer(template):
+        start, end = match.span()
+        doubled = template[start - 1 : start] == "{" and template[end : end + 1] == "}"
+        if doubled or _TOKEN.fullmatch(match.group()):
+            continue
+        text = match.group() if end - start <= 60 else match.group()[:60] + "…"
+        path = tuple(match["path"].split("."))
+        yield NearMiss(text, path, match["rest"] or "", bool(match["lead"]), start)
 
 
 def scan(template: str) -> Iterator[Placeholder | Escape]:

@@ -49,18 +49,23 @@ class StepRun:
     attempt: int
     status: StepStatus
     started_at: datetime
-    ended_at: datetime
+    ended_at: datetime | None
     output: Any = None
     error: str | None = None
     log: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the attempt took; None while it runs."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a workflow, as the history has it.
 
-    `position` is the step that goes on now or went on last (from 0). `steps` holds the finished attempts when they were
+    `position` is the step that goes on now or went on last (from 0). `steps` holds the recorded attempts when they were
     asked for; `planned` holds what was to run, so that what never ran can be told.
     """
 

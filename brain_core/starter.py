@@ -51,7 +51,11 @@ def starter_file(name: str) -> str:
 
 
 def write_starter(name: str, folder: Path) -> Path:
-    """Write NAME.py into a folder and return its path; UsageError when the file is there already."""
+    """Write NAME.py into a folder and return its path; UsageError when the file is there already.
+
+    `name` may be written with its `.py`.
+    """
+    name = name.removesuffix(".py")
     text = starter_file(name)
     path = folder / f"{name}.py"
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Protocol, TypeAlias, get_args, runtime_checkable
 
 from brain_core import placeholders
-from brain_core.placeholders import Json, Placeholder, Scope
+from brain_core.placeholders import Escape, Json, NearMiss, Placeholder, Scope
 
 
 @runtime_checkable
@@ -30,6 +30,15 @@ class TemplateMark(Protocol):
 
     def resolve(self, value: Any, scope: Scope) -> Any:
         """Return the value that `run()` sees; PlaceholderError where the scope lacks something."""
+        ...
+
+
+@runtime_checkable
+class NearMissFinder(Protocol):
+    """A mark that also finds what only looks like a placeholder, so that the loader can say so."""
+
+    def near_misses(self, value: Any) -> Iterator[NearMiss]:
+        """Yield what may be a mistaken placeholder."""
         ...
 
 
@@ -55,6 +64,14 @@ class TextMark:
     def changes(self, value: Any) -> bool:
         return isinstance(value, str) and any(True for _ in placeholders.scan(value))
 
+    def near_misses(self, value: Any) -> Iterator[NearMiss]:
+        if isinstance(value, str):
+            yield from placeholders.near_misses(value)
+
+    def tokens(self, value: str) -> Iterator[Placeholder | Escape]:
+        """Yield the placeholders and escapes of a text: what a mark with a language of its own starts from."""
+        return placeholders.scan(value)
+
     def resolve(self, value: Any, scope: Scope) -> Json:
         if not isinstance(value, str):
             return value
@@ -70,6 +87,10 @@ class JsonMark:
     def find(self, value: Any) -> Iterator[Placeholder]:
         for text in _texts(value):
             yield from placeholders.find(text)
+
+    def near_misses(self, value: Any) -> Iterator[NearMiss]:
+        for text in _texts(value):
+            yield from placeholders.near_misses(text)
 
     def changes(self, value: Any) -> bool:
         if isinstance(value, str):
@@ -90,6 +111,11 @@ class NestedMark:
         for leaf in _leaves(value):
             if leaf is not None:
                 yield from self.inner.find(leaf)
+
+    def near_misses(self, value: Any) -> Iterator[NearMiss]:
+        if isinstance(self.inner, NearMissFinder):
+            for leaf in _leaves(value):
+                yield from self.inner.near_misses(leaf)
 
     def changes(self, value: Any) -> bool:
         return any(leaf is not None and self.inner.changes(leaf) for leaf in _leaves(value))

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from brain_core.errors import TriggerRefused, nearest
 from brain_core.inputs import InputSpec, declare
 from brain_core.origin import made_at
-from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, Placeholder, Scope
-from brain_core.templates import TemplateMark, mark_of
+from brain_core.placeholders import RESERVED, ROOTS_IN_USE, RUN_FIELDS, NearMiss, Placeholder, Scope
+from brain_core.templates import NearMissFinder, TemplateMark, mark_of
 from brain_core.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class Step(BaseModel):
             for placeholder in mark.find(getattr(self, field)):
                 yield field, placeholder
 
+    def near_misses(self) -> Iterator[tuple[str, NearMiss]]:
+        """Yield what may be a mistaken placeholder, with the name of the field that holds it."""
+        for field, mark in template_fields(type(self)):
+            if isinstance(mark, NearMissFinder):
+                for miss in mark.near_misses(getattr(self, field)):
+                    yield field, miss
+
     def resolved(self, scope: Scope) -> Self:
         """Return the step with its placeholders filled in; PlaceholderError says which one has no value."""
         changed = {
@@ -100,6 +107,14 @@ class Step(BaseModel):
         message (`StepFailed` with the message alone). An `async` one is cancelled at the time limit and on Ctrl-C.
         """
         raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+
+def own_init(kind: type[BaseModel]) -> str:
+    """Return the complaint about a step type whose `__init__` leaves the step half made."""
+    return (
+        f"the class {kind.__name__} has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template"
+    )
 
 
 def _refuse_unnamed(kind: type[BaseModel], unnamed: tuple[Any, ...]) -> None:
@@ -199,6 +214,8 @@ class Workflow(BaseModel):
         for number, step in enumerate(steps, 1):
             if not isinstance(step, Step):
                 raise ValueError(f"entry {number} of steps is {a_value(step)}, not a step")
+            if not hasattr(step, "__pydantic_fields_set__"):
+                raise ValueError(f"entry {number} of steps: {own_init(type(step))}")
         return tuple(steps)
 
     @field_validator("schedule", mode="before")
@@ -227,6 +244,9 @@ class Workflow(BaseModel):
             for field, placeholder in step.placeholders():
                 if problem := self._problem_of(placeholder, step.name, earlier, names):
                     raise PartProblem(step, f"step '{step.name}', {field}: {placeholder} {problem}")
+            for field, miss in step.near_misses():
+                if miss.meant(names, self._inputs):
+                    raise PartProblem(step, f"step '{step.name}', {field}: {miss.text} {miss.problem()}")
             earlier[step.name] = step
         return self
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from uuid import UUID, uuid4
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.events import HookProblem, Watch, nobody
-from brain_core.errors import RunNotFound
+from brain_core.errors import DatabaseError, DatabaseUnreachable, RunNotFound
 from brain_core.placeholders import Json, Previous
 from brain_core.plugin.manager import PluginManager
 from brain_core.run import Run
 from brain_core.store import deliveries, migrate, runs, workers
+from brain_core.store.codec import stored_inputs
 from brain_core.store.database import Database
 from brain_core.store.trouble import place_of
 from brain_core.threads import in_thread
@@ -65,9 +66,16 @@ class Brain:
         """
         place = _Place(settings.settings)
         try:
-            db = await Database.open(
-                await place.url(), pooler=settings.settings.database_pooler, renew=None if place.given else place.url
-            )
+            try:
+                db = await Database.open(
+                    await place.url(),
+                    pooler=settings.settings.database_pooler,
+                    renew=None if place.given else place.url,
+                )
+            except DatabaseUnreachable as error:
+                if not place.given:
+                    raise
+                raise type(error)(f"{error} (the URL is from {settings.origin('database_url')})") from error
             try:
                 if ready:
                     await migrate.ensure_schema(db)
@@ -115,7 +123,7 @@ class Brain:
         runner = self.new_runner()
         try:
             plan = await runner.load(file)
-            inputs = await runner.accept_inputs(given, typed=typed)
+            inputs = stored_inputs(await runner.accept_inputs(given, typed=typed), self.settings.max_output)
             return await self._run(plan, inputs, runner, watch)
         finally:
             await runner.close()
@@ -146,13 +154,26 @@ class Brain:
                     run = await execution.run(begin)
             finally:
                 await recorder.drain()
-            problems = await self._delivery().deliver(run, execution.receivers, runner)
+            return await self._close_run(run, execution.receivers, runner, worker, watch)
+
+    async def _close_run(
+        self, run: Run, receivers: Sequence[str], runner: Runner, worker: WorkerIdentity, watch: Watch
+    ) -> Run:
+        """Tell who is to be told of a run that has ended, and return it as it is stored.
+
+        Its end is recorded: whatever goes wrong from here on is said, and changes nothing about it.
+        """
+        try:
+            problems = await self._delivery().deliver(run, receivers, runner)
+            # The times are the database's.
+            run = await runs.get(self.db, run.id)
             # Last, because it may load other workflow files, and one folder at a time is the place for imports.
             problems += await self._delivery().deliver_left_behind(worker)
-            for text in problems:
-                watch(HookProblem(text))
-        # As it was stored: the times are the database's.
-        return await runs.get(self.db, run.id)
+        except DatabaseError as error:
+            problems = [f"run {run.short_id} is recorded; telling others of it is left to a later command: {error}"]
+        for text in problems:
+            watch(HookProblem(text))
+        return run
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[WorkerIdentity]:
@@ -170,7 +191,9 @@ class Brain:
             yield worker
         finally:
             beats.stop()
-        await workers.stop(self.db, worker.id)
+        # A worker that cannot say that it has ended is found by the next sweep: its process is gone.
+        with suppress(DatabaseError):
+            await workers.stop(self.db, worker.id)
 
     async def _previous(self, plan: Plan) -> Previous | None:
         found = await runs.previous(self.db, plan.workflow) if plan.reads_previous else None
@@ -211,14 +234,16 @@ class Brain:
         return await runs.check_history(self.db)
 
     async def status(self) -> dict[str, Json]:
-        """Return counts of runs by status, the living workers, open deliveries and the schema's state."""
+        """Return the schema's state and the counts of runs, of workers and of unfinished deliveries by their state."""
+        from brain_core.engine.sweep import census
+
         return {
             "database": place_of(self.db.url),
             "embedded": self._server is not None,
             "schema": (await migrate.schema_state(self.db)).state,
             "runs": await runs.counts(self.db),
-            "workers": len(await workers.candidates(self.db)),
-            "deliveries": len(await deliveries.list_deliveries(self.db)),
+            "workers": await census(self.db),
+            "deliveries": await deliveries.counts(self.db),
         }
 
     async def migrate(self) -> list[str]:
@@ -244,16 +269,15 @@ class Brain:
         )
         return await (retention.count if dry_run else retention.prune)(self.db, *rules)
 
-    async def deliveries(self) -> list[deliveries.Delivery]:
-        """Return the deliveries that are open or failed, oldest first."""
-        return await deliveries.list_deliveries(self.db)
+    async def deliveries(self) -> list[tuple[deliveries.Delivery, str | None]]:
+        """Return the deliveries that are open or failed, oldest first, each with what it waits for if it is open."""
+        found, delivery = await deliveries.list_deliveries(self.db), self._delivery()
+        return [(one, delivery.why_open(one) if one.status == "open" else None) for one in found]
 
-    async def retry_deliveries(self, id_prefix: str) -> list[str]:
-        """Deliver the failed deliveries of a run again; return the problems, one line each."""
-        async with self._working():
-            run = await runs.find(self.db, id_prefix)
-            receivers = await deliveries.reopen(self.db, UUID(run.id))
-            return await self._delivery().deliver(run, receivers)
+    async def retry_deliveries(self, id_prefix: str) -> tuple[int, list[str]]:
+        """Deliver the open and failed deliveries of a run; return how many were tried, and the problems."""
+        async with self._working() as worker:
+            return await self._delivery().retry(await runs.find(self.db, id_prefix), worker)
 
 
 def new_runner(settings: Settings, plugins: PluginManager) -> Runner:
@@ -280,7 +304,7 @@ async def load_plan(
     try:
         plan = await runner.load(file)
         inputs = {} if given is None else await runner.accept_inputs(given, typed=True)
-        return plan, inputs
+        return plan, stored_inputs(inputs, settings.max_output)
     finally:
         await runner.close()
 
@@ -329,6 +353,8 @@ def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
                 signal.signal(each, signal.SIG_DFL)
         cancel(f"cancelled by {name}")
 
+    # asyncio.run has one of its own for Ctrl-C, which would else be lost.
+    handlers = {each: signal.getsignal(each) for each in END_SIGNALS}
     try:
         for each in END_SIGNALS:
             loop.add_signal_handler(each, on_signal, "Ctrl-C" if each is signal.SIGINT else each.name)
@@ -339,5 +365,6 @@ def _ended_by_signals(cancel: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for each in END_SIGNALS:
+        for each, handler in handlers.items():
             loop.remove_signal_handler(each)
+            signal.signal(each, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from brain_core.cli import output
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
+    from brain_core.store.deliveries import Delivery
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
 
@@ -25,14 +25,14 @@ def deliveries(
         return
     from brain_core.cli.session import with_brain
 
-    async def work(brain: Brain) -> list[Any]:
-        return list(await brain.deliveries())
+    async def work(brain: Brain) -> list[dict[str, Any]]:
+        return [_shape(*found) for found in await brain.deliveries()]
 
-    rows = [asdict(row) for row in with_brain(work)]
+    rows = with_brain(work)
     if as_json:
         output.print_json(rows)
     elif rows:
-        output.table([_cells(row) for row in rows], ("RUN", "RECEIVER", "STATUS", "ERROR"))
+        output.table([_cells(row) for row in rows], ("RUN", "RECEIVER", "STATUS", "WHY"))
         output.note("deliver again: brain deliveries retry RUN")
     else:
         output.note("no open or failed deliveries")
@@ -46,21 +46,35 @@ def retry(
     """Deliver the open and failed deliveries of a run again; exit code 1 if one fails."""
     from brain_core.cli.session import with_brain
 
-    async def work(brain: Brain) -> list[str]:
+    async def work(brain: Brain) -> tuple[int, list[str]]:
         return await brain.retry_deliveries(run)
 
-    problems = with_brain(work)
+    tried, problems = with_brain(work)
     if as_json:
-        output.print_json({"problems": problems})
+        output.print_json({"tried": tried, "problems": problems})
     else:
         for problem in problems:
             output.emit(f"{output.style('failed', 'red')}  {output.one_line(problem)}")
         if not problems:
-            output.emit("delivered")
+            output.emit("delivered" if tried else "nothing to deliver")
     if problems:
         raise typer.Exit(1)
 
 
+def _shape(row: Delivery, waits_for: str | None) -> dict[str, Any]:
+    return {
+        "run_id": row.run_id,
+        "workflow": row.workflow,
+        "receiver": row.receiver,
+        "status": row.status,
+        "error": row.error,
+        "waits_for": waits_for,
+        "attempts": row.attempts,
+        "created_at": row.created_at,
+        "ended_at": row.ended_at,
+    }
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    error = output.shorten((row.get("error") or "").partition("\n")[0], 100)
-    return str(row["run_id"])[:8], row["receiver"], row["status"], error
+    why = output.shorten((row["error"] or row["waits_for"] or "").partition("\n")[0], 200)
+    return str(row["run_id"])[:8], row["receiver"], row["status"], why

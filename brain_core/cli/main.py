@@ -190,11 +190,13 @@ def main(arguments: list[str] | None = None) -> int:
         output.finish()
     except BrainError as error:
         code = _complain(error)
+    finally:
+        output.release()
     return code
 
 
 def _complain(error: BrainError) -> int:
-    output.note(f"{output.style('brain: error:', 'red', sys.stderr)} {output.one_line(str(error))}")
+    output.note(f"{output.style('brain: error:', 'red', output.stderr())} {output.one_line(str(error))}")
     return error.exit_code
 
 
@@ -221,7 +223,7 @@ def _usage(error: typer.TyperException) -> int:
     text = output.one_line(" ".join(text.split())).rstrip(".")
     context = getattr(error, "ctx", None)
     hint = f"{' See' if text.endswith('?') else '; see'} '{context.command_path} --help'" if context is not None else ""
-    output.note(f"{output.style('brain: error:', 'red', sys.stderr)} {text[:1].lower()}{text[1:]}{hint}")
+    output.note(f"{output.style('brain: error:', 'red', output.stderr())} {text[:1].lower()}{text[1:]}{hint}")
     return error.exit_code
 
 

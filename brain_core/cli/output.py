@@ -34,9 +34,22 @@ class OutputError(BrainError):
     """The output cannot be written: the disk is full, or the descriptor is not open for writing."""
 
 
+_streams: list[tuple[Any, Any]] = []
+
+
+def stdout() -> Any:
+    """Return the process's own standard output, whatever workflow code has put in the place of `sys.stdout`."""
+    return _streams[-1][0] if _streams else sys.stdout
+
+
+def stderr() -> Any:
+    """Return the process's own standard error, whatever workflow code has put in the place of `sys.stderr`."""
+    return _streams[-1][1] if _streams else sys.stderr
+
+
 def emit(text: str = "") -> None:
     """Write a line of data to stdout."""
-    _write(sys.stdout, text + "\n")
+    _write(stdout(), text + "\n")
 
 
 def note(text: str) -> None:
@@ -47,7 +60,7 @@ def note(text: str) -> None:
 def talk(text: str) -> None:
     """Write text to stderr as it is, without a line end; nothing happens when that cannot be done."""
     try:
-        _write(sys.stderr, text)
+        _write(stderr(), text)
     except OutputError:
         return
 
@@ -76,7 +89,7 @@ def table(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> None:
 
 def style(text: str, look: Look | None, stream: TextIO | None = None) -> str:
     """Return the text in a look when `stream` (stdout unless given) is a terminal that may have colour."""
-    return f"\x1b[{_CODES[look]}m{text}\x1b[0m" if look and colour_on(stream or sys.stdout) else text
+    return f"\x1b[{_CODES[look]}m{text}\x1b[0m" if look and colour_on(stream or stdout()) else text
 
 
 def status(word: str, stream: TextIO | None = None) -> str:
@@ -161,17 +174,23 @@ def size(count: int) -> str:
 
 
 def prepare() -> None:
-    """Make stdout and stderr take any text: what their encoding lacks is written out instead of raising."""
+    """Keep stdout and stderr until `release`, and make them take any text: what their encoding lacks is written out."""
     import io
 
+    _streams.append((sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
+def release() -> None:
+    """Put stdout and stderr back: the interpreter pushes them out at its end, and would fail on anything else."""
+    sys.stdout, sys.stderr = _streams.pop()
+
+
 def finish() -> None:
     """Push out what is buffered, so that a reader who went away is noticed here and not in the interpreter's end."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (stdout(), stderr()):
         if stream is not None:
             _guard(stream, "")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from brain_core.cli import output
+from brain_core.cli.talk import Talk
 from brain_core.engine.events import Event, HookProblem, Live, RunStarted, StepEnded, StepStarted
 from brain_core.run import StepRun
 
@@ -12,13 +11,14 @@ _PREVIEW = 100
 
 
 class Progress:
-    """A watcher of one run. It never raises: a run goes on whether or not somebody can read about it."""
+    """A watcher of one run. It never raises and never waits: a run goes on whether or not somebody reads about it."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._steps = 0
+        self._talk = Talk()
         # What is live goes to a person's terminal as it is (that is what -v is for), and made visible elsewhere.
-        self._raw = output.is_terminal(sys.stderr)
+        self._raw = output.is_terminal(output.stderr())
         self._line_open = False
 
     def __call__(self, event: Event) -> None:
@@ -37,11 +37,11 @@ class Progress:
             self._say(f"brain: note: {output.one_line(event.text)}")
 
     def _ended(self, step: StepRun) -> None:
-        took = output.duration((step.ended_at - step.started_at).total_seconds())
-        status = output.status(step.status, sys.stderr)
+        took = output.duration(step.seconds)
+        status = output.status(step.status, output.stderr())
         text = f"{self._place(step.position)} {step.name}: {status} in {took}"
         if step.error is None and step.output is not None:
-            text += output.style(preview(step.output), "dim", sys.stderr)
+            text += output.style(preview(step.output), "dim", output.stderr())
         self._say(text)
         if step.error is not None:
             indent = " " * (len(self._place(step.position)) + 1)
@@ -52,13 +52,17 @@ class Progress:
         if not text:
             return
         self._line_open = not text.endswith("\n")
-        output.talk(text if self._raw else output.visible(text))
+        self._talk.live(text if self._raw else output.visible(text))
 
     def _say(self, text: str) -> None:
         if self._line_open:
             self._line_open = False
-            output.note("")
-        output.note(text)
+            self._talk.line("")
+        self._talk.line(text)
+
+    def close(self, patience: float | None = None) -> None:
+        """Wait until all of it is written, for `patience` seconds at most; called when the run is over."""
+        self._talk.close(patience)
 
     def _place(self, position: int) -> str:
         return f"[{position + 1}/{self._steps}]"

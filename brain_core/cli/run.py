@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 EXIT_CODES = {"success": 0, "cancelled": 130}
 """What a finished run makes of the exit code; any other status is 1."""
+
+LAST_WORDS = 1.0
+"""Seconds that a reader who has stopped reading keeps a command that has failed or was interrupted."""
 
 
 @app.command()
@@ -58,12 +60,21 @@ def _run(file: str, given: dict[str, str], verbose: bool) -> Run:
     from brain_core.cli.progress import Progress
     from brain_core.cli.session import with_brain
 
-    async def work(brain: Brain) -> Run:
-        return await brain.run_file(file, given, watch=Progress(verbose=verbose))
+    progress = Progress(verbose=verbose)
 
-    # What workflow code prints is talk; standard output is for data alone.
-    with contextlib.redirect_stdout(sys.stderr):
-        return with_brain(work)
+    async def work(brain: Brain) -> Run:
+        return await brain.run_file(file, given, watch=progress)
+
+    try:
+        # What workflow code prints is talk; standard output is for data alone.
+        with contextlib.redirect_stdout(output.stderr()):
+            finished = with_brain(work)
+    except BaseException:
+        progress.close(LAST_WORDS)
+        raise
+    # Everything is recorded and let go of: from here on a reader may take its time.
+    progress.close()
+    return finished
 
 
 def say_ended(run: Run) -> None:
@@ -81,7 +92,7 @@ def _show_plan(file: str, given: dict[str, str], as_json: bool) -> None:
     from brain_core.cli.session import load
 
     settings, plugins = load()
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(output.stderr()):
         plan, inputs = asyncio.run(load_plan(settings.settings, plugins, file, given))
     if as_json:
         output.print_json(plan_shape(plan, inputs))

@@ -43,7 +43,7 @@ def step_shape(step: StepRun) -> dict[str, Any]:
         "status": step.status,
         "started_at": step.started_at,
         "ended_at": step.ended_at,
-        "seconds": (step.ended_at - step.started_at).total_seconds(),
+        "seconds": step.seconds,
         "output": step.output,
         "error": step.error,
         "log": step.log,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,6 +50,8 @@ def _print_output(run: Run, name: str, as_json: bool) -> None:
     attempts = [step for step in run.steps if step.name == name]
     if not attempts:
         names = [step.name for step in run.planned]
+        if run.running_step is not None and run.running_step.name == name:
+            raise BrainError(f"step '{name}' of run {run.short_id} is still running; it has no output yet")
         if name in names:
             raise BrainError(f"step '{name}' never ran in run {run.short_id}; see 'brain show {run.short_id}'")
         known = f"{nearest(name, names)} (steps: {', '.join(names)})"
@@ -61,7 +62,7 @@ def _print_output(run: Run, name: str, as_json: bool) -> None:
         return
     text = output.as_text(value)
     # To a file or another program the bytes as they are; to a person's terminal nothing that could steer it.
-    output.emit(output.visible(text) if output.is_terminal(sys.stdout) else text)
+    output.emit(output.visible(text) if output.is_terminal(output.stdout()) else text)
 
 
 def _print(run: Run) -> None:
@@ -81,12 +82,13 @@ def _print(run: Run) -> None:
     for label, text in rows:
         output.emit(f"{label:<10}{text if label == 'status' else output.one_line(text)}")
     if run.error is not None:
-        _block("error", run.error, "", run, whole=None)
+        _block("error", run.error, "", run, whole=None, label_width=10)
     for step in run.steps:
         _print_step(run, step)
-    if run.running_step is not None:
+    runs_now = run.running_step
+    if runs_now is not None and not any(step.status == "running" for step in run.steps):
         output.emit()
-        output.emit(f"[{run.position + 1}/{len(run.planned)}] {output.one_line(run.running_step.name)}: running")
+        output.emit(f"{_title(run, run.position, runs_now.name)} ({output.one_line(runs_now.type)}): running")
     if run.never_ran:
         output.emit()
         output.emit(f"{'never ran' if run.final else 'not yet'}: {', '.join(step.name for step in run.never_ran)}")
@@ -98,13 +100,16 @@ def _took(run: Run) -> str:
     return "not ended"
 
 
+def _title(run: Run, position: int, name: str) -> str:
+    return output.style(f"[{position + 1}/{len(run.planned)}] {output.one_line(name)}", "bold")
+
+
 def _print_step(run: Run, step: StepRun) -> None:
     output.emit()
-    took = output.duration((step.ended_at - step.started_at).total_seconds())
     again = f", attempt {step.attempt}" if step.attempt > 1 else ""
+    took = "not ended" if step.ended_at is None else output.duration(step.seconds)
     output.emit(
-        f"{output.style(f'[{step.position + 1}/{len(run.planned)}] {step.name}', 'bold')} "
-        f"({output.one_line(step.type)}{again}): {output.status(step.status)}, "
+        f"{_title(run, step.position, step.name)} ({output.one_line(step.type)}{again}): {output.status(step.status)}, "
         f"{output.moment(step.started_at)}, {took}"
     )
     if step.output is not None:
@@ -117,15 +122,20 @@ def _print_step(run: Run, step: StepRun) -> None:
         output.emit(f"  {output.one_line(name)}: {output.shorten(output.one_line(output.as_text(value)), 200)}")
 
 
-def _block(label: str, text: str, indent: str, run: Run, whole: str | None) -> None:
-    """Print a text under its label, shortened; of an output the beginning counts, of errors and logs the end."""
-    lines = output.visible(text[:_CHARACTERS] if whole else text[-_CHARACTERS:]).split("\n")
+def _block(label: str, text: str, indent: str, run: Run, whole: str | None, label_width: int = 0) -> None:
+    """Print a text under its label, shortened; of an output the beginning counts, of errors and logs the end.
+
+    Line ends at the end of the text are left out. A `label_width` puts a text of one line into a column.
+    """
+    body = text.rstrip("\n")
+    lines = output.visible(body[:_CHARACTERS] if whole else body[-_CHARACTERS:]).split("\n")
     shown = lines[:_LINES] if whole else lines[-_LINES:]
-    if len(text) <= _CHARACTERS and len(shown) == 1:
-        output.emit(f"{indent}{label}: {shown[0]}")
+    cut = len(body) > _CHARACTERS or len(shown) < len(lines)
+    if len(lines) == 1 and not cut:
+        beginning = f"{label:<{label_width}}" if label_width else f"{label}: "
+        output.emit(f"{indent}{beginning}{shown[0] or output.style('(empty)', 'dim')}")
         return
     output.emit(f"{indent}{label}:")
-    cut = len(text) > _CHARACTERS or len(shown) < len(lines)
     how = f"brain show {run.short_id} --output {whole}" if whole else f"brain show {run.short_id} --json"
     mark = f"{indent}  … {len(text):,} characters in all: {how}"
     if cut and not whole:

@@ -37,7 +37,7 @@ def status(
         output.print_json(found)
     else:
         for name, value in found.items():
-            output.emit(f"{name:<12}{_words(value)}")
+            output.emit(f"{name:<12}{_words(value).removeprefix(f'{name} ')}")
         for one in violations or []:
             output.emit(f"{output.style('broken', 'red')}  {one.rule}  run {one.run_id}  {output.one_line(one.text)}")
         if violations is not None and not violations:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +44,7 @@ async def _check_all(files: list[str]) -> list[dict[str, Any]]:
         shape.update(error=None, line=None)
         try:
             # What a file prints at import is talk; standard output is for data alone.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(output.stderr()):
                 plan, _ = await load_plan(settings.settings, plugins, file)
             shape.update(workflow=plan.workflow, steps=[step.name for step in plan.steps])
             shape.update(inputs={name: dict(spec) for name, spec in plan.inputs.items()})

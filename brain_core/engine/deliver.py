@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -48,10 +49,8 @@ class Delivery:
             try:
                 if receiver == WORKFLOW_RECEIVER:
                     await self._call_on_finished(run, runner)
-                elif receiver in self._receivers.receivers:
-                    await self._receivers.deliver(receiver, run)
                 else:
-                    raise PluginError(f"no active plugin '{receiver}' listens to brain_run_finished here")
+                    await self._receivers.deliver(receiver, run)
             except BrainError as error:
                 text = visible(str(error))[:MAX_ERROR_CHARS]
                 problems.append(f"delivery of run {run.short_id} to {receiver}: {text}")
@@ -61,12 +60,46 @@ class Delivery:
         return problems
 
     async def deliver_left_behind(self, worker: WorkerIdentity) -> list[str]:
-        """Deliver what processes that are gone have left open; return the problems, one line each."""
+        """Deliver what processes that are gone have left open; return the problems, one line each.
+
+        What cannot be served here, for want of the plugin or the file, stays open for a process that can.
+        """
+        return (await self._deliver_open(worker))[1]
+
+    async def retry(self, run: Run, worker: WorkerIdentity) -> tuple[int, list[str]]:
+        """Deliver a run's open and failed deliveries; return how many were tried, and the problems, one line each."""
+        run_id = UUID(run.id)
+        await deliveries.reopen(self._database, run_id)
+        tried, problems = await self._deliver_open(worker, run_id)
+        for left in await deliveries.of_run(self._database, run_id):
+            if left.status == "open":
+                problems.append(f"delivery of run {run.short_id} to {left.receiver} stays open: {self.why_open(left)}")
+        return tried, problems
+
+    def why_open(self, delivery: deliveries.Delivery) -> str:
+        """Return what an open delivery waits for, as far as this process can see."""
+        if delivery.owner is not None:
+            return f"{delivery.owner} has it in hand"
+        if delivery.receiver == WORKFLOW_RECEIVER and not _is_there(delivery.file):
+            return f"{delivery.file} is not here; a process that has the file delivers it"
+        if not self._serves(delivery.receiver, None):
+            return (
+                f"no active plugin '{delivery.receiver}' listens to brain_run_finished here; a process with it delivers"
+            )
+        return "the next `brain run` delivers it"
+
+    async def _deliver_open(self, worker: WorkerIdentity, run_id: UUID | None = None) -> tuple[int, list[str]]:
         problems = []
-        for run_id, receiver in await deliveries.open_for(self._database, worker):
-            run = await runs.get(self._database, run_id)
+        found = await deliveries.open_for(self._database, worker, self._serves, run_id=run_id)
+        for each, receiver in found:
+            run = await runs.get(self._database, each)
             problems += await self.deliver(run, [receiver])
-        return problems
+        return len(found), problems
+
+    def _serves(self, receiver: str, file: str | None) -> bool:
+        if receiver == WORKFLOW_RECEIVER:
+            return file is None or _is_there(file)
+        return receiver in self._receivers.receivers
 
     async def _call_on_finished(self, run: Run, runner: Runner | None) -> None:
         own = runner is None
@@ -92,3 +125,10 @@ class Delivery:
             task.result()
         finally:
             task.cancel()
+
+
+def _is_there(file: str) -> bool:
+    try:
+        return Path(file).is_file()
+    except (OSError, ValueError):
+        return False

@@ -49,7 +49,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class HookProblem:
-    """A hook failed or took too long; the run is as it was."""
+    """A hook failed or took too long, or what comes after the run could not be done; the run is as it was."""
 
     text: str
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -28,6 +29,7 @@ CANCEL_GRACE = 10.0
 """Seconds that a cancelled async step gets for cleaning up before it is left behind."""
 
 MAX_ERROR_CHARS = 8_192
+_CORE = Path(__file__).parent.parent
 
 ON_FINISHED = -1
 """Stands for the workflow's `on_finished` where a position of a step is asked for."""
@@ -116,9 +118,9 @@ class LocalRunner:
                 raise
             return self._failed(ctx, "CancelledError: the step cancelled itself")
         except TimeoutError as error:
-            return self._failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx))
+            return self._failed(ctx, str(error) if isinstance(error, StepTimeLimit) else _describe(error, ctx, loaded))
         except BaseException as error:  # noqa: BLE001 - whatever a step raises, sys.exit included, is its failure
-            return self._failed(ctx, _describe(error, ctx))
+            return self._failed(ctx, _describe(error, ctx, loaded))
         return self._succeeded(ctx, output)
 
     def _succeeded(self, ctx: StepContext, output: Any) -> StepReply:
@@ -260,15 +262,34 @@ def _text_of(error: BaseException) -> str:
         return f"(the text of this {type(error).__name__} cannot be read)"
 
 
-def _describe(error: BaseException, ctx: StepContext) -> str:
-    message = _text_of(error)
+def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) -> str:
+    message, place = _text_of(error), ""
     if not isinstance(error, BrainError):
         try:
-            frames = "".join(traceback.format_exception(error)[-20:])
+            frames = "".join(traceback.format_exception(type(error), error, _without_ours(error))[-20:])
         except Exception:  # noqa: BLE001 - a stranger's __str__
             frames = ""
         ctx.log(("\n" if ctx.logged and not ctx.logged.endswith("\n") else "") + frames)
         message = _named(error)
+        place = _place_of(error, loaded)
     elif not isinstance(error, StepFailed) and not message:
         message = type(error).__name__
-    return message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …"
+    return (message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …") + place
+
+
+def _without_ours(error: BaseException) -> TracebackType | None:
+    """Return the traceback from where it leaves brain-core: how the step was called is of no use to its author."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None and Path(at.tb_frame.f_code.co_filename).is_relative_to(_CORE):
+        at = at.tb_next
+    return at
+
+
+def _place_of(error: BaseException, loaded: LoadedWorkflow) -> str:
+    """Return ` (backup.py:12)`, the innermost line of the workflow file or a module beside it on its way."""
+    place, folder = "", loaded.path.parent
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if file.is_relative_to(folder) and (name := file.relative_to(folder).as_posix()) in loaded.sources:
+            place = f" ({name}:{line})"
+    return place

@@ -28,8 +28,7 @@ async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[
     )
     unseen = []
     for worker in others:
-        process = ProcessIdentity(worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started)
-        if is_dead(process):
+        if is_dead(_process_of(worker)):
             gone[worker.id] = f"the process that ran it (pid {worker.pid} on {worker.host}) is gone"
         else:
             unseen.append(worker)
@@ -46,6 +45,23 @@ async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[
     for worker_id, reason in gone.items():
         ended += await workers.take_over(database, [worker_id], reason, list(receivers))
     return ended
+
+
+async def census(database: Database) -> dict[str, int]:
+    """Return how many workers are alive, silent (no sign of life for a lease) and dead but not given up yet.
+
+    Nothing is written; what is none is left out.
+    """
+    found = {"alive": 0, "silent": 0, "dead": 0}
+    silent = await workers.silent(database)
+    for worker in await workers.candidates(database):
+        state = "dead" if is_dead(_process_of(worker)) else "silent" if worker.id in silent else "alive"
+        found[state] += 1
+    return {state: count for state, count in found.items() if count}
+
+
+def _process_of(worker: WorkerIdentity) -> ProcessIdentity:
+    return ProcessIdentity(worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started)
 
 
 def worker_identity(kind: Literal["run", "daemon"], lease: float) -> WorkerIdentity:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from brain_core.engine.local_runner import CANCEL_GRACE, LocalRunner
 from brain_core.engine.runner import Plan, StepReply, StepRequest
 from brain_core.errors import WorkflowFileError
+from brain_core.loader import give_up
 from brain_core.placeholders import Json
 from brain_core.run import Run
 
@@ -29,6 +30,7 @@ class ThreadRunner:
         self._inner = inner
         self._import_timeout = import_timeout
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: int | None = None
         self._ready = threading.Event()
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -43,10 +45,16 @@ class ThreadRunner:
     def _serve(self) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        self._loop = loop
+        self._loop, self._thread = loop, threading.get_ident()
         self._ready.set()
         try:
             loop.run_forever()
+            # What was given up unfinished, such as a load that Ctrl-C came into, would complain when it is destroyed.
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
         finally:
             loop.close()
 
@@ -90,11 +98,14 @@ class ThreadRunner:
         try:
             return await asyncio.wait_for(self._there_unwaited(self._inner.load(file)), self._import_timeout)
         except TimeoutError:
+            line = self._line_of(Path(file))
+            if self._thread is not None:
+                give_up(self._thread)
             raise WorkflowFileError(
                 f"the file was still loading after {self._import_timeout:g} s (setting import_timeout); "
                 "move slow work into a step",
                 file=str(file),
-                line=self._line_of(Path(file)),
+                line=line,
             ) from None
 
     async def _there_unwaited(self, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -20,7 +20,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from brain_core.errors import StepFailed
+from brain_core.errors import InputError, StepFailed
 
 MAX_DEPTH = 200
 MAX_DIGITS = 4_000
@@ -61,6 +61,28 @@ def encode(value: Any, max_bytes: int) -> Encoded:
     if size > max_bytes:
         raise StepFailed(f"the output is {size:,} bytes of JSON and the limit is {max_bytes:,}; write it to a file")
     return Encoded(text, walk.notes)
+
+
+def stored_inputs(inputs: Mapping[str, Any], max_bytes: int) -> dict[str, Any]:
+    """Return the inputs of a run as they will be stored; InputError when that cannot be done, or not within the limit.
+
+    Unlike an output, an input is never cut: the steps would get another value than was asked for.
+    """
+    sizes: dict[str, int] = {}
+    for name, value in inputs.items():
+        try:
+            sizes[name] = len(encode([value], max_bytes).text)
+        except StepFailed as error:
+            raise InputError(f"input '{name}' cannot be recorded: {str(error).replace('the output', 'it')}") from None
+    try:
+        kept: dict[str, Any] = decode(encode(dict(inputs), max_bytes).text)
+    except StepFailed:
+        largest = max(sizes, key=lambda each: sizes[each])
+        raise InputError(
+            f"the inputs together are larger than {max_bytes:,} bytes of JSON (setting max_output), the largest is "
+            f"'{largest}'; give the name of a file instead"
+        ) from None
+    return kept
 
 
 def decode(text: str) -> Any:

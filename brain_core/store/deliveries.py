@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
+from brain_core.run import WORKFLOW_RECEIVER
 from brain_core.store.workers import WorkerIdentity
 
 if TYPE_CHECKING:
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One receiver of one run's end. `attempts` counts those who picked it up after the process that ended the run."""
+    """One receiver of one run's end. `attempts` counts those who picked it up after the process that ended the run.
+
+    `file` is the workflow's, `owner` says which living process has it in hand (`pid 4711 on host`).
+    """
 
     run_id: str
     workflow: str
@@ -25,20 +30,32 @@ class Delivery:
     attempts: int
     created_at: datetime
     ended_at: datetime | None
+    file: str
+    owner: str | None
 
 
-async def open_for(db: Database, worker: WorkerIdentity | UUID, *, limit: int = 100) -> list[tuple[UUID, str]]:
-    """Claim open deliveries that nobody alive has in hand; return (run id, receiver) of each.
+Serves: TypeAlias = Callable[[str, str | None], bool]
+"""Whether this process can serve a receiver; where that is the workflow itself, the file is given too."""
 
-    What this worker has in hand already is not among them: it is being delivered right now. A worker that has recorded
-    nothing yet gives its identity, and is registered when there is something to claim; by its id alone it would count
-    as dead, and another process might deliver the same.
+
+async def open_for(
+    db: Database, worker: WorkerIdentity | UUID, serves: Serves, *, run_id: UUID | None = None, limit: int = 100
+) -> list[tuple[UUID, str]]:
+    """Claim open deliveries (of one run, if given) that nobody alive has in hand; return (run id, receiver) of each.
+
+    Those that this process cannot serve stay open for one that can. What this worker has in hand already is not among
+    them: it is being delivered right now. A worker that has recorded nothing yet gives its identity, and is registered
+    when there is something to claim; by its id alone it would count as dead.
     """
-    if isinstance(worker, UUID):
-        facts: tuple[object, ...] = (worker, limit, *[None] * 8)
-    else:
-        facts = (worker.id, limit, *worker.row[1:])
-    return [(row["run_id"], row["receiver"]) for row in await db.fetch("delivery_claim", *facts)]
+    worker_id = worker if isinstance(worker, UUID) else worker.id
+    waiting = await db.fetch("delivery_waiting", worker_id, WORKFLOW_RECEIVER)
+    mine = [(row["receiver"], row["file"]) for row in waiting if serves(row["receiver"], row["file"])]
+    if not mine:
+        return []
+    facts = (None,) * 8 if isinstance(worker, UUID) else worker.row[1:]
+    receivers, files = zip(*mine, strict=True)
+    rows = await db.fetch("delivery_claim", worker_id, limit, *facts, receivers, files, run_id)
+    return [(row["run_id"], row["receiver"]) for row in rows]
 
 
 async def done(db: Database, run_id: UUID, receiver: str) -> None:
@@ -51,24 +68,36 @@ async def failed(db: Database, run_id: UUID, receiver: str, error: str) -> None:
     await db.execute("delivery_failed", run_id, receiver, error)
 
 
-async def reopen(db: Database, run_id: UUID) -> list[str]:
-    """Open the failed deliveries of a run again; return their receivers."""
-    return [row["receiver"] for row in await db.fetch("delivery_reopen", run_id)]
+async def reopen(db: Database, run_id: UUID) -> None:
+    """Open the failed deliveries of a run again."""
+    await db.execute("delivery_reopen", run_id)
 
 
-async def list_deliveries(db: Database, *, everything: bool = False, limit: int = 100) -> list[Delivery]:
-    """Return the open and failed deliveries, oldest first; with `everything` all, the latest first."""
-    rows = await db.fetch("delivery_list_all" if everything else "delivery_list", limit)
-    return [
-        Delivery(
-            run_id=str(row["run_id"]),
-            workflow=row["workflow_name"],
-            receiver=row["receiver"],
-            status=row["status"],
-            error=row["error"],
-            attempts=row["attempts"],
-            created_at=row["created_at"],
-            ended_at=row["ended_at"],
-        )
-        for row in rows
-    ]
+async def list_deliveries(db: Database, *, limit: int = 100) -> list[Delivery]:
+    """Return the open and failed deliveries, oldest first."""
+    return [_delivery(row) for row in await db.fetch("delivery_list", limit)]
+
+
+async def of_run(db: Database, run_id: UUID) -> list[Delivery]:
+    """Return the open and failed deliveries of a run."""
+    return [_delivery(row) for row in await db.fetch("delivery_list_of_run", run_id)]
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        run_id=str(row["run_id"]),
+        workflow=row["workflow_name"],
+        receiver=row["receiver"],
+        status=row["status"],
+        error=row["error"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        file=row["file"],
+        owner=row["owner"],
+    )
+
+
+async def counts(db: Database) -> dict[str, int]:
+    """Return how many deliveries are open and failed; a status without any is left out."""
+    return {row["status"]: row["deliveries"] for row in await db.fetch("delivery_counts")}

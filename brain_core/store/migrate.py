@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brain_core.errors import DatabaseError, SchemaTooNew
 from brain_core.store.statements import statement
+from brain_core.store.trouble import place_of
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
@@ -71,7 +72,7 @@ async def ensure_schema(db: Database) -> None:
     if state.state in ("fresh", "behind"):
         await migrate(db)
     else:
-        _refuse(state)
+        _refuse(state, db)
 
 
 async def schema_state(db: Database, *, distribution: str = DISTRIBUTION, folder: Path | None = None) -> SchemaState:
@@ -94,7 +95,7 @@ async def migrate(db: Database, *, distribution: str = DISTRIBUTION, folder: Pat
             if (await session.fetch("schema_lock"))[0][0]:
                 await session.script(statement("schema_bootstrap"))
                 state = _compare(distribution, await session.fetch("schema_applied", distribution), known)
-                _refuse(state)
+                _refuse(state, db)
                 for migration in known:
                     if migration.name in state.missing:
                         await session.script(migration.text)
@@ -115,21 +116,22 @@ def _compare(distribution: str, rows: list[Any], known: tuple[Migration, ...]) -
         migration = by_number.get(row["number"])
         if migration is None and row["number"] > known[-1].number:
             problem = (
-                f"the schema has migration {row['name']} of a newer {distribution} "
+                f"its schema has migration {row['name']} of a newer {distribution} "
                 f"(this one ends with {known[-1].name}); upgrade {distribution}"
             )
             return SchemaState("too new", names, missing, problem)
         if migration is None or migration.checksum != row["checksum"]:
             problem = (
-                f"migration {row['name']} of {distribution} is not the one that was applied; "
-                "install the released version again, migrations never change"
+                f"another build of {distribution} made its schema (migration {row['name']} differs); use that build, "
+                "or give this one a database of its own: another THE_BRAIN_DATABASE_URL, or THE_BRAIN_HOME for the "
+                "embedded one"
             )
             return SchemaState("changed", names, missing, problem)
     return SchemaState("behind" if missing else "current", names, missing)
 
 
-def _refuse(state: SchemaState) -> None:
+def _refuse(state: SchemaState, db: Database) -> None:
     if state.state == "too new":
-        raise SchemaTooNew(state.problem or "")
+        raise SchemaTooNew(f"{place_of(db.url)}: {state.problem}")
     if state.state == "changed":
-        raise DatabaseError(state.problem or "")
+        raise DatabaseError(f"{place_of(db.url)}: {state.problem}")

@@ -40,13 +40,24 @@ async def prune(db: Database, days: float, keep_last: int, keep_failed: float, b
     return Pruned(runs, workers)
 
 
+async def count(db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500) -> Pruned:
+    """Return how many runs `prune` would delete; nothing is written."""
+    runs = 0
+    async for found in prune_runs(db, days, keep_last, keep_failed, batch, dry=True):
+        runs += found
+    return Pruned(runs)
+
+
 async def prune_runs(
-    db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500
+    db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500, *, dry: bool = False
 ) -> AsyncIterator[int]:
-    """Do the same for runs only, yielding how many went with each batch, for one who wants to pause between."""
+    """Do the same for runs only, yielding how many went with each batch, for one who wants to pause between.
+
+    With `dry` they are only counted.
+    """
     at, last = _FIRST
     while True:
-        row = await db.fetchrow("retention_runs", at, last, batch, float(days), keep_last, float(keep_failed))
+        row = await db.fetchrow("retention_runs", at, last, batch, float(days), keep_last, float(keep_failed), dry)
         if row is None:
             return
         at, last = row["created_at"], row["id"]

@@ -70,7 +70,7 @@ async def find(db: Database, prefix: str) -> Run:
     if not rows:
         raise RunNotFound(f"no run begins with '{prefix}'; `brain history` lists them")
     if len(rows) > 1:
-        which = ", ".join(f"{row['id']} ({row['workflow_name']})" for row in rows[:_LISTED])
+        which = ", ".join(f"{row['id']} ({row['workflow']})" for row in rows[:_LISTED])
         more = ", …" if len(rows) > _LISTED else ""
         raise RunNotFound(f"several runs begin with '{prefix}', give more of the id: {which}{more}")
     return await get(db, rows[0]["id"])
@@ -118,40 +118,19 @@ async def check_history(db: Database, *, silent: float = SILENT_SECONDS) -> list
 
 
 def _run(row: Any, steps: tuple[StepRun, ...] = ()) -> Run:
-    return Run(
-        id=str(row["id"]),
-        workflow=row["workflow_name"],
-        file=row["file"],
-        status=row["status"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        error=row["error"],
-        position=row["position"],
-        inputs=decode(row["inputs"]),
-        trigger=_json(row["trigger"]),
-        version=row["digest"],
-        planned=tuple(PlannedStep(step["name"], step["type"]) for step in json.loads(row["planned_steps"])),
-        previous_run_id=_id(row["previous_run_id"]),
-        retry_of=_id(row["retry_of"]),
-        steps=steps,
-    )
+    changed = {
+        "id": str(row["id"]),
+        "inputs": decode(row["inputs"]),
+        "trigger": _json(row["trigger"]),
+        "planned": tuple(PlannedStep(step["name"], step["type"]) for step in json.loads(row["planned"])),
+        "previous_run_id": _id(row["previous_run_id"]),
+        "retry_of": _id(row["retry_of"]),
+    }
+    return Run(**{**row, **changed}, steps=steps)
 
 
 def _step(row: Any) -> StepRun:
-    return StepRun(
-        position=row["position"],
-        name=row["name"],
-        type=row["type"],
-        attempt=row["attempt"],
-        status=row["status"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        output=_json(row["output"]),
-        error=row["error"],
-        log=row["log"],
-        details=decode(row["details"]),
-    )
+    return StepRun(**{**row, "output": _json(row["output"]), "details": decode(row["details"])})
 
 
 def _json(text: str | None) -> Any:

@@ -47,7 +47,7 @@ def refusal(url: str, error: BaseException) -> str:
     """Return the line for a connection that could not be made."""
     code: Any = getattr(error, "sqlstate", None)
     place = place_of(url)
-    fix = "correct THE_BRAIN_DATABASE_URL"
+    fix = "correct the URL"
     if isinstance(error, TimeoutError):
         return f"{place} did not answer in time; is the server there and the network open? Else {fix}"
     if isinstance(error, OSError):

@@ -66,6 +66,11 @@ async def candidates(db: Database) -> list[WorkerIdentity]:
     return [WorkerIdentity(*row) for row in await db.fetch("worker_candidates")]
 
 
+async def silent(db: Database) -> set[UUID]:
+    """Return those of the candidates that have given no sign of life for their whole lease, by the database's clock."""
+    return {row["id"] for row in await db.fetch("worker_silent")}
+
+
 async def left_behind(db: Database) -> list[UUID]:
     """Return the stopped workers that still have a running run: a take-over was broken off."""
     return [row["id"] for row in await db.fetch("worker_left_behind")]

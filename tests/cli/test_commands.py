@@ -117,13 +117,13 @@ def test_a_failed_run(brain, tmp_path):
     done = brain("run", _file(tmp_path, BROKEN))
     assert done.returncode == 1
     assert done.stdout.startswith("failed  broken  run ")
-    assert r"ValueError: no \x1b[2J good" in done.stderr
+    assert r"ValueError: no \x1b[2J good (flow.py:6)" in done.stderr
     assert "\x1b" not in done.stderr
     shown = brain("show")
     assert shown.returncode == 0
     assert "\x1b" not in shown.stdout
     assert r"output: a\x1b]0;title\x07b" in shown.stdout
-    assert r"error: ValueError: no \x1b[2J good" in shown.stdout
+    assert r"error: ValueError: no \x1b[2J good (flow.py:6)" in shown.stdout
     assert shown.stdout.endswith("never ran: after\n")
     assert brain("show", "--output", "evil").stdout == "a\x1b]0;title\x07b\n"
     assert brain("show", "--output", "after").returncode == 1
@@ -196,6 +196,16 @@ def test_dry_run_and_validate_need_no_database(brain, two, tmp_path):
     assert [(one["ok"], one["workflow"]) for one in shape] == [(True, "two")]
 
 
+def test_validate_judges_what_stands_behind_a_file_that_hangs(brain, two, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    hangs = tmp_path / "hangs.py"
+    hangs.write_text("from pathlib import Path\nPath(__file__).with_name('gate').read_text()\n")
+    checked = brain("validate", str(hangs), two, env={"THE_BRAIN_IMPORT_TIMEOUT": "1", **UNREACHABLE})
+    first, second = checked.stdout.splitlines()
+    assert first.startswith(f"failed  {hangs}:2: the file was still loading after 1 s")
+    assert second == f"ok      {two}: two, 2 steps, inputs: who"
+
+
 @pytest.mark.parametrize("arguments", [["history"], ["show"], ["status"], ["migrate"], ["deliveries"]])
 def test_no_database_is_one_line_and_exit_3(brain, arguments):
     done = brain(*arguments, env=UNREACHABLE)
@@ -203,6 +213,15 @@ def test_no_database_is_one_line_and_exit_3(brain, arguments):
     assert done.stderr.startswith("brain: error: ")
     assert done.stderr.count("\n") == 1
     assert "pa55word" not in done.stderr
+    assert done.stderr.endswith("correct the URL (the URL is from THE_BRAIN_DATABASE_URL)\n")
+
+
+def test_an_unreachable_database_names_the_file_that_names_it(brain, tmp_path, environment):
+    file = tmp_path / "work" / "brain.toml"
+    file.write_text(f'database_url = "{UNREACHABLE["THE_BRAIN_DATABASE_URL"]}"\n')
+    done = brain("history", env={"THE_BRAIN_DATABASE_URL": ""})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith(f"(the URL is from {file})\n")
 
 
 def test_status_and_migrate(brain, two):
@@ -212,6 +231,7 @@ def test_status_and_migrate(brain, two):
     found = json.loads(brain("status", "--check", "--json").stdout)
     assert found["runs"]["success"] == 1
     assert found["violations"] == []
+    assert (found["workers"], found["deliveries"]) == ({}, {})
     done = brain("status", "--check")
     assert done.returncode == 0
     assert done.stdout.endswith("history     every rule holds\n")
@@ -286,6 +306,31 @@ def test_a_second_signal_kills_what_does_not_end(environment, brain, tmp_path):
     assert brain("status", "--check").returncode == 0
 
 
+SPOILS = """
+import sys
+from brain_core import FunctionStep, Workflow
+
+SPOILED_AT_IMPORT
+
+def spoil():
+    sys.stdout = sys.stderr = object()
+
+workflow = Workflow(name="spoils", steps=[FunctionStep(name=name, function=spoil) for name in ("one", "two")])
+"""
+
+
+@pytest.mark.parametrize("at_import", ["print('printed')", "sys.stdout = object(); sys.stderr = None"])
+def test_a_file_that_takes_the_streams_away_changes_nothing(brain, tmp_path, at_import):
+    file = _file(tmp_path, SPOILS.replace("SPOILED_AT_IMPORT", at_import))
+    done = brain("run", file)
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["success", "spoils"])
+    assert "[2/2] two: success" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "printed" not in done.stdout
+    assert json.loads(brain("run", file, "--json").stdout)["status"] == "success"
+    assert brain("validate", file, file).stdout == f"ok      {file}: spoils, 2 steps\n" * 2
+
+
 def test_a_run_goes_on_when_nobody_reads(environment, brain, two):
     reading, writing = os.pipe()
     os.close(reading)
@@ -302,6 +347,7 @@ def test_new_writes_a_file_that_runs(brain, tmp_path):
     assert brain("run", path).returncode == 0
     again = brain("new", "workflow", "mine", "--folder", str(tmp_path))
     assert (again.returncode, again.stdout) == (2, "")
+    assert brain("new", "workflow", "other.py", "--folder", str(tmp_path)).stdout == f"{tmp_path}/other.py\n"
     assert brain("new", "workflow", "../x", "--folder", str(tmp_path)).returncode == 2
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from brain_core.cli import show
 from brain_core.cli.progress import Progress, preview
+from brain_core.cli.shapes import step_shape
 from brain_core.engine.events import HookProblem, Live, RunStarted, StepEnded, StepStarted
 from brain_core.run import PlannedStep, Run, StepRun
 
@@ -89,6 +90,28 @@ def test_show_shortens_for_people_and_says_how_to_see_all(capsys):
     assert text.count("noise") == 11
     assert "  exit_code: 3\n" in text
     assert text.endswith("never ran: c\n")
+
+
+def test_show_leaves_no_blank_lines_behind_and_aligns_the_error(capsys):
+    steps = (_step(0, "a", output="", log="warn\nwarn2\n"), _step(1, "b", status="failed", error="bad", log="x\n"))
+    show._print(_run(*steps, status="failed", error="step 'b': bad"))
+    text = capsys.readouterr().out
+    assert "\nerror     step 'b': bad\n\n[1/3] a (T): success, " in text
+    assert "  output: (empty)\n  log:\n    warn\n    warn2\n\n[2/3] b (T): failed, " in text
+    assert text.endswith("  error: bad\n  log: x\n\nnever ran: c\n")
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+def test_show_of_a_step_that_runs(capsys):
+    show._print(_run(status="running", ended_at=None, position=1))
+    assert "\n[2/3] b (T): running\n\nnot yet: a, c\n" in capsys.readouterr().out
+    row = _step(1, "b", status="running", ended_at=None, log="so far\n")
+    show._print(_run(_step(0, "a"), row, status="running", ended_at=None, position=1))
+    text = capsys.readouterr().out
+    assert text.count("[2/3] b") == 1
+    assert "[2/3] b (T): running, " in text
+    assert ", not ended\n  log: so far\n\nnot yet: c\n" in text
+    assert step_shape(row)["seconds"] is None
 
 
 def test_show_of_a_run_that_goes_on(capsys):

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from brain_core import Cron, Trigger
+from brain_core import Cron, Trigger, TriggerRefused
 from brain_core.builtin.cron import CronSettings
 from brain_core.builtin.cron.fields import parsed
 from brain_core.builtin.cron.instants import next_due
@@ -258,7 +258,11 @@ instants = st.datetimes(datetime(1971, 1, 1), datetime(2060, 1, 1), timezones=st
 @given(expressions, st.sampled_from(ZONES), instants, st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_instants_are_later_and_never_go_back(expression, zone, first, distance):
     trigger = Cron(expression, timezone=zone)
-    trigger.check()
+    try:
+        trigger.check()
+    except TriggerRefused as error:  # the 31st of a month that has none
+        assume("it never comes" not in str(error))
+        raise
     second = first + distance
     one, two = trigger.next_after(first), trigger.next_after(second)
     assert one is not None

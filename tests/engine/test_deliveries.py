@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -83,8 +84,11 @@ def flows(tmp_path: Path, database_url: str) -> Flows:
 
 
 async def rows(db: Database) -> list[tuple[str, str, str | None]]:
-    found = await deliveries.list_deliveries(db, everything=True)
-    return sorted((row.workflow, row.status, row.error) for row in found)
+    async with db.session() as session:
+        found = await session.connection.fetch(
+            "SELECT r.workflow_name, d.status, d.error FROM brain.deliveries d JOIN brain.runs r ON r.id = d.run_id"
+        )
+    return sorted((name, status, error) for name, status, error in found)
 
 
 async def test_on_finished_hears_of_the_run_and_the_row_is_done(flows: Flows, db: Database) -> None:
@@ -170,6 +174,68 @@ async def test_a_failed_delivery_can_be_tried_again_by_hand(flows: Flows, db: Da
     assert code == 0, err
     assert flows.told() == ["first success 1", "first success 1"]
     assert await rows(db) == [("first", "done", None)]
+
+
+async def test_a_file_that_is_not_here_leaves_its_delivery_to_a_machine_that_has_it(flows: Flows, db: Database) -> None:
+    file = flows.write("first")
+    await flows.brain("run", str(file), program=("-c", DIES))
+    elsewhere = file.rename(flows.folder / "elsewhere")
+    code, _, err = await flows.brain("run", str(flows.write("second")))
+    assert (code, flows.told()) == (0, ["second success 1"]), err
+    assert "delivery" not in err
+    _, out, _ = await flows.brain("deliveries")
+    assert f"workflow  open    {file} is not here; a process that has the file delivers it" in out
+    (row,) = await deliveries.list_deliveries(db)
+    code, out, _ = await flows.brain("deliveries", "retry", row.run_id)
+    assert code == 1
+    assert f"to workflow stays open: {file} is not here" in out
+    elsewhere.rename(file)
+    code, out, _ = await flows.brain("deliveries", "retry", row.run_id)
+    assert (code, out) == (0, "delivered\n")
+    assert sorted(flows.told()) == ["first success 1", "second success 1"]
+    assert await rows(db) == [("first", "done", None), ("second", "done", None)]
+
+
+PLUGIN = """
+from brain_core import hookimpl
+
+@hookimpl
+def brain_run_finished(run):
+    print("the mailer heard of", run.workflow)
+"""
+
+
+async def test_a_receiver_without_its_plugin_waits_for_a_process_that_has_it(flows: Flows, db: Database) -> None:
+    about = flows.folder / "site" / "mailer-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mailer\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[brain]\nmailer = mailer_plugin\n")
+    (about.parent / "mailer_plugin.py").write_text(PLUGIN)
+    without = dict(flows.environment)
+    flows.environment["PYTHONPATH"] = str(about.parent)
+    await flows.brain("run", str(flows.write("first")), program=("-c", DIES))
+    having, flows.environment = flows.environment, without
+    code, _, err = await flows.brain("run", str(flows.write("second")))
+    assert code == 0
+    assert "mailer" not in err
+    _, out, _ = await flows.brain("deliveries", "--json")
+    (row,) = json.loads(out)
+    assert (row["receiver"], row["status"], row["attempts"]) == ("mailer", "open", 0)
+    assert row["waits_for"].startswith("no active plugin 'mailer' listens to brain_run_finished here")
+    flows.environment = having
+    code, _, err = await flows.brain("run", str(flows.write("third")))
+    assert code == 0, err
+    assert "the mailer heard of first" in err
+    assert {status for _, status, _ in await rows(db)} == {"done"}
+
+
+async def test_a_retry_with_nothing_to_deliver_says_so(flows: Flows, db: Database) -> None:
+    code, out, _ = await flows.brain("run", str(flows.write("first")), "--json")
+    run_id = json.loads(out)["id"]
+    assert (await flows.brain("deliveries", "retry", run_id))[:2] == (0, "nothing to deliver\n")
+    code, out, err = await flows.brain("deliveries", "retry", "00000000")
+    assert (code, out) == (1, "")
+    assert "00000000" in err
 
 
 DIES_IN_STEP = """

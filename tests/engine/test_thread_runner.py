@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,22 @@ async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Pat
     assert str(caught.value) == (
         f"{file}:3: the file was still loading after 0.3 s (setting import_timeout); move slow work into a step"
     )
-    # Let the import end: while it goes on, no other file loads in this process.
+    # Another file, in another folder or in this one, is judged while the first still hangs.
+    for folder in (tmp_path / "other", tmp_path):
+        folder.mkdir(exist_ok=True)
+        (folder / "beside.py").write_text(f"where = {str(folder)!r}\n")
+        other = write(folder, BLOCKS.replace("import threading", "import threading, beside"))
+        assert (await ThreadRunner(LocalRunner(), import_timeout=30).load(other)).workflow == "w"
+        assert sys.modules["beside"].where == str(folder)  # type: ignore[attr-defined]
+    modules, in_force = dict(sys.modules), list(sys.path)
+    assert [path for path in in_force if path.startswith(str(tmp_path))] == in_force[:1] == [str(tmp_path)]
+    # When the import ends after all, it changes nothing any more.
+    thread = next(each for each in threading.enumerate() if each.ident == runner._thread)
     await asyncio.to_thread(gate.write_text, "")
+    await runner.close()
+    await asyncio.to_thread(thread.join)
+    assert sys.path == in_force
+    assert {name: sys.modules[name] for name in modules} == modules
 
 
 BLOCKS = """
@@ -92,3 +107,34 @@ async def test_cancelling_waits_until_the_step_has_cleaned_up(tmp_path: Path) ->
     await asyncio.wait_for(cleaned.wait(), 20)
     assert said == ["waiting", "cleaned up"]
     await runner.close()
+
+
+async def test_what_is_unfinished_when_the_runner_is_closed_is_cancelled(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    file = write(
+        tmp_path,
+        f"""
+import asyncio, os
+from brain_core import Step, Workflow
+
+class Stay(Step):
+    async def run(self, ctx):
+        os.write({writer}, b"here ")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os.write({writer}, b"ended")
+            os.close({writer})
+
+workflow = Workflow(name="w", steps=[Stay(name="stay")])
+""",
+    )
+    runner = ThreadRunner(LocalRunner(), import_timeout=30)
+    await runner.load(file)
+    step = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1, Scope({}, {}, {})), print))
+    assert await asyncio.to_thread(os.read, reader, 10) == b"here "
+    await runner.close()
+    assert await asyncio.to_thread(os.read, reader, 10) == b"ended"
+    os.close(reader)
+    with pytest.raises(asyncio.CancelledError):
+        await step

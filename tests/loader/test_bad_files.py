@@ -125,6 +125,56 @@ BAD = {
         HEAD + "class No(Step):\n    x: int = 0\nworkflow = Workflow(name='w', steps=[Say(name='a'), No(name='b')])",
         "w.py:9: step 'b': the class No has no run(); a step type defines one",
     ),
+    "run-without-ctx": (
+        HEAD + "class No(Step):\n    def run(self): pass\nworkflow = Workflow(name='w', steps=[No(name='b')])",
+        "w.py:9: step 'b': No.run is called with the context; write: def run(self, ctx)",
+    ),
+    "run-is-no-method": (
+        HEAD + "from typing import ClassVar\nclass No(Step):\n    run: ClassVar[int] = 1\n"
+        "workflow = Workflow(name='w', steps=[No(name='b')])",
+        "w.py:10: step 'b': run of the class No is not a method; write: def run(self, ctx)",
+    ),
+    "on-finished-without-run": (
+        HEAD + "def told(): pass\nworkflow = Workflow(name='w', steps=[Say(name='a')], on_finished=told)",
+        "w.py:8: on_finished is called with the finished run, which told does not take; write: def told(run)",
+    ),
+    "own-init": (
+        HEAD + "class Own(Step):\n    def __init__(self, x):\n        self.x = x\n    def run(self, ctx): pass\nOwn(3)",
+        "w.py:9: the class Own has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template",
+    ),
+    "own-init-unnamed": (
+        HEAD + "class Own(Step):\n    def __init__(self, name):\n        super().__init__(name)\nOwn('a')",
+        "w.py:9: the class Own has an __init__ of its own; leave it out and declare each argument as a field, "
+        "such as text: Template",
+    ),
+    "own-init-empty": (
+        HEAD + "class Own(Step):\n    def __init__(self): pass\nworkflow = Workflow(name='w', steps=[Own()])",
+        "w.py:9: entry 1 of steps: the class Own has an __init__ of its own; leave it out and declare each argument "
+        "as a field, such as text: Template",
+    ),
+    "field-without-a-type": (
+        HEAD + "class No(Step):\n    x = 3\n",
+        "w.py:7: PydanticUserError: A non-annotated attribute was detected: `x = 3`. All model fields require a type "
+        "annotation; if `x` is not meant to be a field, you may be able to resolve this error by annotating it as a "
+        "`ClassVar` or updating `model_config['ignored_types']`.",
+    ),
+    **{
+        f"silent-{number}": (
+            HEAD + "from typing import Any\nclass Lit(Say):\n    lit: Any = ''\n"
+            "workflow = Workflow(name='w', inputs={'who': 'x'}, steps=[\n  Say(name='a'),\n"
+            f"  Lit(name='b', lit={value}),\n])",
+            f"w.py:12: step 'b', lit: {shown} would stay as it is, lit of Lit takes no placeholders; "
+            "in a class of your own declare it as lit: Template",
+        )
+        for number, (value, shown) in enumerate(
+            {
+                "'say {a}'": "{a}",
+                "['x', {'y': '{inputs.who}'}]": "{inputs.who}",
+                "('{zzz} {previous.a.b}',)": "{previous.a.b}",
+            }.items()
+        )
+    },
     "no-module": (
         "import nope",
         "w.py:1: there is no module 'nope'; install what brings it, or put nope.py beside the workflow file",
@@ -264,6 +314,19 @@ def test_missing_and_odd_files(folder: Path) -> None:
     assert message("a\nb\udcff.py") == "a b\\udcff.py: there is no such file"
     assert message("loop.py").startswith("loop.py: the file cannot be read: ")
     assert message("x" * 300 + ".py").endswith(".py: the file cannot be read: File name too long")
+
+
+def test_a_path_that_the_history_cannot_hold(folder: Path) -> None:
+    good = HEAD + "workflow = Workflow(name='w', steps=[Say(name='a')])"
+    named = folder / os.fsdecode(b"caf\xe9.py")
+    named.write_text(good)
+    where = f"({folder}/caf\\udce9.py)"
+    assert message(named) == f"{folder}/caf\\udce9.py: the name of the file is not UTF-8 {where}; rename it"
+    lies = folder / os.fsdecode(b"d\xe9")
+    lies.mkdir()
+    (lies / "w.py").write_text(good)
+    (folder / "link.py").symlink_to(lies / "w.py")
+    assert message("link.py") == f"link.py: the folder of the file is not UTF-8 ({folder}/d\\udce9/w.py); rename it"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -189,6 +189,16 @@ def test_a_file_that_hangs_is_named_by_the_next(tmp_path: Path, monkeypatch: pyt
     assert load_workflow(tmp_path / "other.py").workflow.name == "w"
 
 
+def test_what_only_looks_wrong_is_taken(tmp_path: Path) -> None:
+    text = (
+        STEP + "class Odd(Step):\n    text: str = '{zzz} {inputs.no} {x'\n"
+        "    def __init__(self, name):\n        super().__init__(name=name)\n"
+        "    @staticmethod\n    def run(*everything): return 1\n"
+        "workflow = Workflow(name='w', steps=[Say(name='a'), Odd('b')], on_finished=dict)\n"
+    )
+    assert len(load_workflow(write(tmp_path, w=text)).workflow.steps) == 2
+
+
 def test_what_a_file_prints_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load_workflow(write(tmp_path, w="print('hi')\n" + STEP + FLOW.format("''")))
     assert capsys.readouterr().out == "hi\n"

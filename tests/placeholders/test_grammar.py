@@ -16,6 +16,7 @@ from brain_core.placeholders import (
     Scope,
     as_text,
     find,
+    near_misses,
     parse,
     resolve,
     resolve_text,
@@ -226,3 +227,56 @@ def test_a_path_finds_what_indexing_finds_or_says_what_is_missing(value: object,
             Scope(inputs={"x": value}).lookup(placeholder)
     else:
         assert Scope(inputs={"x": value}).lookup(placeholder) == expected
+
+
+NAMES, INPUTS = ["a", "step"], {"who": 1}
+
+NEAR = {
+    "{a|x}": "only {previous.…} and {trigger.…} take a default; write {a}, or {previous.a|x} for the value of the last",
+    "{a.k|x}": "or {previous.a.k|x}",
+    "x {step | x } y": "or {previous.step|x}",
+    "{inputs.who|x}": "write {inputs.who} and give the default in Workflow(inputs={…})",
+    "{inputs.zzz|x}": "Workflow(inputs={…})",
+    "{run.id|x}": "write {run.name}",
+    "{previous.a |x}": "write {previous.a|x} without blanks",
+    "{ trigger.body|x}": "write {trigger.body|x} without blanks",
+    "{trigger|x}": "write {trigger.name}",
+    "{a!r}": "nothing formats a value; write {a}",
+    "{a!s:>3}": "write {a}",
+    "{a.k:>10}": "write {a.k}",
+    "{step:,}": "write {step}",
+    "{step:.2f}": "write {step}",
+    "{step:*^9}": "write {step}",
+    "{ a }": "write {a}",
+    "{a }": "write {a}",
+    "{\ta}": "write {a}",
+    "{ inputs.who }": "write {inputs.who}",
+    "{previous.step!r}": "write {previous.step}",
+    "{ run.id }": "write {run.id}",
+    '{"k":{a!r}}': "write {a}",
+}
+NOT_NEAR = [
+    "{a}", "{a.k}", "{previous.a|x}", "{trigger.body|x}", "{{a}}", "{{ a }}", "{{a|x}}", "{{a!r}}", "{b|x}", "{ b }",
+    "{b!r}", "{previous.b!r}", "{ inputs.zzz }", "{run.zzz!r}", "{secret.x!r}", "{print $1}", "{a,b}", "{a: 1}",
+    "{a:1}", "{a:b}", "{a:'x'}", "{\n a\n}", "{a b}", "{ a; }", "{a!}", "{}", "a | b ! c : d", "{a|x\n}", "$ {a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", NEAR)
+def test_what_looks_like_a_placeholder_is_said(template: str) -> None:
+    (miss,) = near_misses(template)
+    assert miss.meant(NAMES, INPUTS)
+    assert miss.text in template
+    assert NEAR[template] in miss.problem()
+
+
+@pytest.mark.parametrize("template", NOT_NEAR)
+def test_what_means_itself_is_left_alone(template: str) -> None:
+    assert not [miss for miss in near_misses(template) if miss.meant(NAMES, INPUTS)]
+
+
+@given(st.text(st.sampled_from("{}a.|!r: >"), max_size=30))
+def test_a_near_miss_is_no_token(template: str) -> None:
+    spans = [(token.start, token.end) for token in scan(template)]
+    for miss in near_misses(template):
+        assert (miss.start, miss.start + len(miss.text)) not in spans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -111,15 +112,19 @@ async def test_what_was_seen_of_a_stopped_worker_is_forgotten(db: Database, make
     assert await make.sql(db, "SELECT FROM brain.worker_sightings") == []
 
 
+def anyone(receiver: str, file: str | None) -> bool:
+    return True
+
+
 async def test_deliveries_of_the_living_are_left_to_them(db: Database, make: Any) -> None:
     recorder, me = make.recorder(db), make.worker()
     run_id = await make.run_once(recorder, receivers=("mail", "workflow"))
-    assert await deliveries.open_for(db, me) == []
+    assert await deliveries.open_for(db, me, anyone) == []
     assert await workers.candidates(db) == [recorder.worker], "nothing to claim, nobody to register"
-    assert await deliveries.open_for(db, recorder.worker.id) == []
+    assert await deliveries.open_for(db, recorder.worker.id, anyone) == []
     await deliveries.done(db, run_id, "workflow")
     await workers.stop(db, recorder.worker.id)
-    claims = await asyncio.gather(deliveries.open_for(db, me), deliveries.open_for(db, make.worker()))
+    claims = await asyncio.gather(deliveries.open_for(db, me, anyone), deliveries.open_for(db, make.worker(), anyone))
     assert sorted(map(len, claims)) == [0, 1]
     assert [row for part in claims for row in part] == [(run_id, "mail")]
 
@@ -132,6 +137,35 @@ async def test_a_failed_delivery_is_listed_and_can_be_reopened(db: Database, mak
     await deliveries.failed(db, run_id, "post", "too late: it is done")
     [failed] = await deliveries.list_deliveries(db)
     assert (failed.receiver, failed.status, failed.error, failed.workflow) == ("mail", "failed", "no route", "flow")
-    assert len(await deliveries.list_deliveries(db, everything=True)) == 2
-    assert await deliveries.reopen(db, run_id) == ["mail"]
-    assert await deliveries.open_for(db, make.worker().id) == [(run_id, "mail")]
+    await deliveries.reopen(db, run_id)
+    [opened] = await deliveries.list_deliveries(db)
+    assert (opened.receiver, opened.status) == ("mail", "open")
+    assert await deliveries.open_for(db, make.worker().id, anyone) == [(run_id, "mail")]
+
+
+async def test_only_what_a_process_can_serve_is_claimed(db: Database, make: Any) -> None:
+    recorder, me = make.recorder(db), make.worker()
+    run_id = await make.run_once(recorder, receivers=("mail", "post", "workflow"))
+    await workers.stop(db, recorder.worker.id)
+    asked = []
+
+    def serves(receiver: str, file: str | None) -> bool:
+        asked.append((receiver, file))
+        return receiver == "post"
+
+    assert await deliveries.open_for(db, me, serves) == [(run_id, "post")]
+    assert sorted(asked) == [("mail", None), ("post", None), ("workflow", "/flow.py")]
+    assert await deliveries.open_for(db, me, lambda receiver, file: file == "/flow.py", run_id=uuid4()) == []
+    assert await deliveries.open_for(db, me, lambda receiver, file: file == "/flow.py") == [(run_id, "workflow")]
+    left = {row.receiver: (row.status, row.attempts, row.owner) for row in await deliveries.list_deliveries(db)}
+    assert left["mail"] == ("open", 0, None)
+    assert left["post"] == ("open", 1, f"pid {me.pid} on {me.host}")
+
+
+async def test_what_nobody_here_serves_is_asked_about_once(db: Database, make: Any) -> None:
+    recorder, asked = make.recorder(db), []
+    for _ in range(20):
+        await make.run_once(recorder, receivers=("gone",))
+    await workers.stop(db, recorder.worker.id)
+    assert await deliveries.open_for(db, make.worker(), lambda *what: bool(asked.append(what))) == []
+    assert asked == [("gone", None)]

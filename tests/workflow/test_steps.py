@@ -206,3 +206,31 @@ def test_the_public_door_is_complete_and_cheap() -> None:
     code = f"import sys; before = set(sys.modules); import brain_core; print({heavy} & (set(sys.modules) - before))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"
+
+
+class Listed(Step):
+    texts: list[TextTemplate] = Field(default_factory=list)
+    data: JsonTemplate = None
+
+    def run(self, ctx: StepContext) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Say(name="b", text="{a|x}"), r"step 'b', text: \{a\|x\} is no placeholder: only .* take a default"),
+        (Say(name="b", text="is { a }?"), r"text: \{ a \} is no placeholder, .* write \{a\}"),
+        (Say(name="b", text="{inputs.n:>3}"), r"text: \{inputs.n:>3\} is no placeholder"),
+        (Say(name="b", text="{later!r}"), r"text: \{later!r\} is no placeholder"),
+        (Listed(name="b", texts=["", "{a!r}"]), r"texts: \{a!r\} is no placeholder"),
+        (Listed(name="b", data={"k": [{"l": "{a!r}"}]}), r"data: \{a!r\} is no placeholder"),
+    ],
+)
+def test_a_mistaken_placeholder_is_a_load_error(step: Step, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Workflow(name="w", inputs={"n": 1}, steps=[Say(name="a"), step, Say(name="later")])
+
+
+def test_text_that_only_looks_alike_stays() -> None:
+    Workflow(name="w", steps=[Say(name="a"), Say(name="b", text="{zzz|x} {{ a }} {a: 1} {print $1} {inputs.x!r}")])

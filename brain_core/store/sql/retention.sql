@@ -1,7 +1,8 @@
 -- name: retention_runs
 -- One batch of pruning: looks at the next $3 runs after ($1, $2) that are older than $4 days, and deletes those that are
 -- over, unless they are among the last $5 of their workflow, the last success (which {previous} reads), failed less than
--- $6 days ago, or somebody is still to be told. Returns where it has come to, and how many it has deleted.
+-- $6 days ago, or somebody is still to be told. Returns where it has come to, and how many it has deleted; with $7 it
+-- only counts them.
 WITH looked AS MATERIALIZED (
     SELECT r.id, r.created_at, r.workflow_name, r.status, r.ended_at
     FROM brain.runs AS r
@@ -27,7 +28,7 @@ WITH looked AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM brain.deliveries AS d WHERE d.run_id = l.id AND d.status = 'open')
 ), free AS MATERIALIZED (
     -- Two that prune at once share the work.
-    SELECT r.id FROM brain.runs AS r WHERE r.id = ANY (ARRAY(SELECT c.id FROM chosen AS c))
+    SELECT r.id FROM brain.runs AS r WHERE NOT $7::boolean AND r.id = ANY (ARRAY(SELECT c.id FROM chosen AS c))
     ORDER BY r.id FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM brain.runs AS r WHERE r.id = ANY (ARRAY(SELECT f.id FROM free AS f))
@@ -35,7 +36,9 @@ WITH looked AS MATERIALIZED (
 ), last AS (
     SELECT l.created_at, l.id FROM looked AS l ORDER BY l.created_at DESC, l.id DESC LIMIT 1
 )
-SELECT l.created_at, l.id, (SELECT count(*) FROM looked) AS looked, (SELECT count(*) FROM gone) AS deleted FROM last AS l;
+SELECT l.created_at, l.id, (SELECT count(*) FROM looked) AS looked,
+       CASE WHEN $7 THEN (SELECT count(*) FROM chosen) ELSE (SELECT count(*) FROM gone) END AS deleted
+FROM last AS l;
 
 -- name: retention_workers
 -- One batch of workers that stopped more than $1 days ago and have nothing in hand: each brain run leaves one.

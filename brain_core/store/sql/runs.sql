@@ -1,3 +1,9 @@
+-- part: run_columns
+-- The columns are named as the fields of Run are.
+SELECT id, workflow_name AS workflow, file, status, created_at, started_at, ended_at, error, position, inputs, trigger,
+       digest AS version, planned_steps AS planned, previous_run_id, retry_of
+FROM brain.runs
+
 -- name: run_previous
 -- The last successful run of a workflow with the outputs of its steps: one read of the partial index, then its steps.
 WITH last AS MATERIALIZED (
@@ -17,9 +23,8 @@ SELECT name, output FROM brain.step_runs WHERE run_id = $1 AND status = 'success
 
 -- name: run_get
 -- One run.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs WHERE id = $1;
+-- include: run_columns
+WHERE id = $1;
 
 -- name: run_steps
 -- The attempts of a run, in their order.
@@ -28,47 +33,37 @@ FROM brain.step_runs WHERE run_id = $1 ORDER BY position, attempt;
 
 -- name: run_find
 -- The runs whose id lies in a range: those that begin with some characters.
-SELECT id, workflow_name, created_at FROM brain.runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+SELECT id, workflow_name AS workflow FROM brain.runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
 
 -- name: run_history
 -- The latest runs before a (created, id), not older than a moment.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs
+-- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_workflow
 -- The same for one workflow.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs
+-- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND workflow_name = $5
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_status
 -- The same for one status other than success, which the partial index holds.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs
+-- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
   AND status = $5 AND status <> 'success'
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_successes
 -- The same for the successful ones, which are most of the history: so not by an index on the status.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs
+-- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
   AND status IS NOT DISTINCT FROM 'success'
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_workflow_status
 -- The same for one workflow and one status.
-SELECT id, workflow_name, file, status, created_at, started_at, ended_at, error, position, inputs, trigger, digest,
-       planned_steps, previous_run_id, retry_of
-FROM brain.runs
+-- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz AND workflow_name = $5
   AND status = $6
 ORDER BY created_at DESC, id DESC LIMIT $4;

@@ -16,6 +16,11 @@ FROM brain.workers
 WHERE stopped_at IS NULL
 ORDER BY started_at;
 
+-- name: worker_silent
+-- Who counts as alive and has given no sign of life for the whole of its lease, by the database's clock: for people to see.
+SELECT id FROM brain.workers
+WHERE stopped_at IS NULL AND beat_at < clock_timestamp() - lease * interval '1 second';
+
 -- name: worker_left_behind
 -- Stopped workers that still have a running run: a take-over that did not come to its end.
 SELECT DISTINCT w.id FROM brain.runs AS r JOIN brain.workers AS w ON w.id = r.worker_id

@@ -6,7 +6,6 @@ file that the first line of the script reads into a variable of the shell.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,8 +26,8 @@ MAX_TOGETHER = 400_000
 MAX_COMMAND = 100_000
 """Bytes of a command's text."""
 
-_ESCAPE = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+))*)\}\}")
-_TEXT: TemplateMark = next(mark for mark in TextTemplate.__metadata__ if isinstance(mark, TemplateMark))  # type: ignore[attr-defined]
+# The door gives the annotation alone; the mark inside knows the grammar.
+_TEXT: Any = next(mark for mark in TextTemplate.__metadata__ if isinstance(mark, TemplateMark))  # type: ignore[attr-defined]
 
 
 def text_of(template: str, scope: Scope) -> str:
@@ -39,19 +38,13 @@ def text_of(template: str, scope: Scope) -> str:
 @lru_cache(maxsize=1024)
 def split(command: str) -> tuple[str | Placeholder, ...]:
     """Split a command into text (escapes undone) and placeholders; what follows a `$` is the shell's own."""
-    marks: list[tuple[int, int, str | Placeholder]] = [
-        (found.start, found.end, found)
-        for found in _TEXT.find(command)
-        if command[found.start - 1 : found.start] != "$"
-    ]
-    for match in _ESCAPE.finditer(command):
-        if command[match.start() - 1 : match.start()] != "$":
-            marks.append((*match.span(), "{" + match[1] + "}"))
     pieces: list[str | Placeholder] = []
     at = 0
-    for start, end, piece in sorted(marks, key=lambda mark: mark[0]):
-        pieces += (command[at:start], piece)
-        at = end
+    for token in _TEXT.tokens(command):
+        if command[token.start - 1 : token.start] == "$":
+            continue
+        pieces += (command[at : token.start], token if isinstance(token, Placeholder) else token.text)
+        at = token.end
     pieces.append(command[at:])
     return tuple(pieces)
 
@@ -75,6 +68,15 @@ def analyse(command: str, tainted: frozenset[str] = frozenset(), stdin: bool = F
     text = "".join(HOLE if isinstance(piece, Placeholder) else piece for piece in pieces)
     if not shown and not tainted and not stdin:
         return Analysis(text, {})
+    try:
+        return _read(text, shown, tainted, stdin)
+    except Refusal as refusal:
+        if shown:
+            raise
+        raise refusal.without_placeholders() from None
+
+
+def _read(text: str, shown: list[str], tainted: frozenset[str], stdin: bool) -> Analysis:
     # Late: only a command with placeholders is read, and the reader is a third of what this plugin imports.
     from brain_shell.grammar import read
     from brain_shell.refusals import check
@@ -126,6 +128,12 @@ class CommandMark:
         if isinstance(value, str):
             yield from placeholders_of(value)
 
+    def near_misses(self, value: Any) -> Iterator[Any]:
+        for miss in _TEXT.near_misses(value):
+            # `${step}` is the shell's, and so is a group with blanks: `{ step | b; }`.
+            if value[miss.start - 1 : miss.start] != "$" and not (miss.padded and miss.rest.startswith("|")):
+                yield miss
+
     def changes(self, value: Any) -> bool:
         return isinstance(value, str) and len(split(value)) > 1
 
@@ -141,6 +149,10 @@ class EnvironmentMark:
     def find(self, value: Any) -> Iterator[Placeholder]:
         for text in value.values():
             yield from _TEXT.find(text)
+
+    def near_misses(self, value: Any) -> Iterator[Any]:
+        for text in value.values():
+            yield from _TEXT.near_misses(text)
 
     def changes(self, value: Any) -> bool:
         return any(_TEXT.changes(text) for text in value.values())

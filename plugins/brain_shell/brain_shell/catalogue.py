@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(NamedTuple):
     """`code` are the option letters that take code, `valued` those with another value, `flags` those with none."""
 
     code: str
@@ -21,8 +20,7 @@ class Language:
     """The first operand is the program's text unless an option brings it (awk)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapper:
+class Wrapper(NamedTuple):
     """`flags` are options without a value, `valued` those with one, `skip` how many operands come first."""
 
     flags: str = ""
@@ -34,14 +32,15 @@ class Wrapper:
     """Without a command it runs a shell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """Options of a program: the value of `runs` is a command, that of `valued` is none; long ones with their dashes."""
 
     runs: str = ""
     runs_long: tuple[str, ...] = ()
     valued: str = ""
     valued_long: tuple[str, ...] = ()
+    ends: bool = True
+    """Whether `--` ends the options; one that hands its arguments on without it does not keep them apart."""
 
 
 SHELLS = _names("sh bash dash ash hush ksh mksh zsh rbash lksh yash fish csh tcsh")
@@ -107,6 +106,19 @@ WRAPPERS = {
     "dumb-init": Wrapper("cv", "r"),
     "strace": Wrapper("cCdDfFhiknqrtTvVwxyYzZ", "aebEIoOpPsSuUX"),
     "ltrace": Wrapper("bcCfhilLnrStTV", "aADeFnopsuwx"),
+    "systemd-run": Wrapper("dGPqrSt", "EHMpu", long=_names("--user --scope --pty --pipe --wait --collect --quiet")),
+    "xvfb-run": Wrapper("a", "efnpsw", long=_names("--auto-servernum")),
+    "dbus-run-session": Wrapper(),
+    "ssh-agent": Wrapper("cDds", "aEPt"),
+    "firejail": Wrapper(long=_names("--quiet --private --noprofile")),
+    "bwrap": Wrapper(),
+    "proot": Wrapper("0", "bqrwk"),
+    "rlwrap": Wrapper("acr", "bCDfHlpPs"),
+    "faketime": Wrapper("m", "f", skip=1),
+    "cpulimit": Wrapper("bfiqvz", "elp"),
+    "perf": Wrapper(skip=1),
+    "valgrind": Wrapper("qv"),
+    "catchsegv": Wrapper(),
     "flock": Wrapper("xsnuoF", "wE", skip=1),
     "busybox": Wrapper(),
     "toybox": Wrapper(),
@@ -121,12 +133,15 @@ KEYWORDS = _names("if while until for case { ! [[ time function select")
 
 REMOTE = _names("scp sftp ssh mosh rsh remsh slogin sshpass")
 SSH_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
-JOINS = _names("watch parallel sem rush at batch crontab script su runuser entr")
+JOINS = _names(
+    "watch parallel sem rush at batch crontab script su runuser entr hyperfine ansible salt pdsh clush dsh pssh"
+)
 """Programs that make shell text of their arguments."""
 OTHER = _names(
     "sqlite sqlite3 duckdb dc bc m4 ed ex vi vim nvim view emacs expect tclsh wish gdb lldb make gmake tmux "
     "screen deno octave gnuplot jshell ghci irb iex erl pwsh powershell osascript cmd xonsh scala groovy "
-    "kotlin ghc swift socat xterm newgrp sg"
+    "kotlin ghc swift socat xterm newgrp sg ocaml sbcl guile racket clojure clj ts-node tsx mongo mongosh gs nu "
+    "elvish login"
 )
 """Programs that take nearly anything for code, arguments and standard input alike."""
 NEVER = {
@@ -145,10 +160,15 @@ DATABASES = {
     "mysql": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
     "mariadb": ("huPD", ("--host=", "--user=", "--port=", "--database=")),
 }
+READS_COMMANDS = _names("ftp lftp redis-cli debugfs")
+"""Programs whose arguments are data and whose standard input is commands."""
 CONTAINERS = _names("docker podman nerdctl kubectl oc")
+RUNNERS = _names("uv poetry pipx pipenv pdm hatch conda mamba bundle npm pnpm yarn bun mise direnv dotnet rustup nix")
+"""Programs whose `run` or `exec` is followed by a program."""
 
 _COMMON = _names(
-    "at batch script entr sem rush watch ex ed view cmd make screen scala swift sg dc time command builtin exec"
+    "at batch script entr sem rush watch ex ed view cmd make screen scala swift sg dc gs nu perf login salt time "
+    "command builtin exec"
 )
 SUSPECTS = (
     SHELLS | LANGUAGES.keys() | DATABASES.keys() | OTHER | REMOTE | WRAPPERS.keys() | JOINS | _names("eval sed find")
@@ -194,7 +214,14 @@ EXPLICIT = {
     "apt-get": Options("oc", ("--option", "--config-file")),
     "apt": Options("oc", ("--option", "--config-file")),
     "dpkg": Options("", ("--pre-invoke", "--post-invoke")),
-    "gs": Options("c"),
+    "cmake": Options("P", ("--build-tool",)),
+    "fd": Options("xX", ("--exec", "--exec-batch")),
+    "fdfind": Options("xX", ("--exec", "--exec-batch")),
+    "rg": Options("", ("--pre", "--hostname-bin")),
+    "ag": Options("", ("--pager",)),
+    "bat": Options("", ("--pager",)),
+    "delta": Options("", ("--pager",)),
+    "fzf": Options("", ("--preview", "--bind", "--become")),
     "nmap": Options("", ("--script", "--script-args")),
 }
 """The same where only the option itself is refused: such a program is given bare values too often, and harms little."""
@@ -205,7 +232,7 @@ GIT = {
     "rebase": Options("x", ("--exec",), "sXC", ("--onto", "--strategy", "--strategy-option")),
     "clone": Options("uc", ("--upload-pack", "--config", "--template"), "boj", ("--branch", "--depth", "--origin")),
     "fetch": Options("", _PACK, "joh", ("--depth", "--refmap")),
-    "pull": Options("", _PACK, "sXj", ("--depth", "--strategy")),
+    "pull": Options("", _PACK, "sXj", ("--depth", "--strategy"), ends=False),
     "push": Options("", _PACK, "o", ("--push-option",)),
     "ls-remote": Options("", _PACK, "o", ("--sort",)),
     "fetch-pack": Options("", _PACK),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 HOLE = "\0"
 """Stands for a placeholder in the text that is read; no shell command can hold this character itself."""
@@ -14,12 +14,30 @@ WAYS = "give it as an argument of a program, in env= or in stdin="
 class Refusal(ValueError):
     """A command that cannot be shown to be safe with its placeholders: what, in which line, and the way to write it."""
 
-    def __init__(self, line: int, what: str, how: str = WAYS) -> None:
-        super().__init__(
-            f"line {line} of the command: {what}; {how} "
-            "(unsafe=True would insert it as plain text; for the braces themselves write {{name}})"
-        )
-        self.line = line
+    way_round: ClassVar[str] = " (unsafe=True would insert it as plain text; for the braces themselves write {{name}})"
+    """What `unsafe=True` would do, and nothing where it is no cure."""
+
+    def __init__(self, line: int, what: str, how: str = WAYS, *, placeholders: bool = True) -> None:
+        # Without a placeholder in the command, a value in env= or stdin= is the matter.
+        way = self.way_round if placeholders or not self.way_round else " (unsafe=True leaves the command unchecked)"
+        super().__init__(f"line {line} of the command: {what}; {how}{way}")
+        self.line, self.what, self.how = line, what, how
+
+    def without_placeholders(self) -> Refusal:
+        """Return the same refusal for a command that holds no placeholder itself."""
+        return type(self)(self.line, self.what, self.how, placeholders=False)
+
+
+class Malformed(Refusal):
+    """Text that no shell takes for a command, with or without values."""
+
+    way_round = ""
+
+
+class BashOnly(Refusal):
+    """What only bash reads: with another shell the command would fail even if nothing were checked."""
+
+    way_round = " (shell='/bin/bash' with unsafe=True would run it, and insert values as plain text)"
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from brain_shell.contexts import HOLE, Group, Node, Pipeline, Redirect, Refusal, Script, Simple
+from brain_shell.contexts import (
+    HOLE,
+    BashOnly,
+    Group,
+    Malformed,
+    Node,
+    Pipeline,
+    Redirect,
+    Refusal,
+    Script,
+    Simple,
+)
 from brain_shell.heredocs import open_heredoc, read_bodies
 from brain_shell.lexer import BLANK, Lexer
 
@@ -24,10 +35,13 @@ _BASH = {
     "coproc": "write a script file",
 }
 NONE: frozenset[str] = frozenset()
+MAX_NESTING = 100
 
 
 class Parser(Lexer):
     """Adds the commands to the words."""
+
+    nesting = 0
 
     def commands(self, closers: frozenset[str], *, paren: bool) -> Script:
         script: Script = []
@@ -36,9 +50,9 @@ class Parser(Lexer):
             if self.i >= self.n:
                 if closers or paren:
                     missing = ")" if paren else sorted(closers)[0]
-                    raise self.refuse(f"it ends where '{missing}' is missing", f"write the '{missing}'")
+                    raise self.refuse(f"it ends where '{missing}' is missing", f"write the '{missing}'", Malformed)
                 if self.pending:
-                    raise Refusal(self.pending[0].line, "a here-document never ends", "end it with its delimiter")
+                    raise Malformed(self.pending[0].line, "a here-document never ends", "end it with its delimiter")
                 return script
             if paren and self.at(")"):
                 return script
@@ -48,7 +62,9 @@ class Parser(Lexer):
             if keyword in closers:
                 return script
             if keyword in _CLOSERS or self.peek() in ")&;|":
-                raise self.refuse(f"'{keyword or self.peek()}' stands where a command is expected", "remove it")
+                raise self.refuse(
+                    f"'{keyword or self.peek()}' stands where a command is expected", "remove it", Malformed
+                )
             script.append(self._pipeline())
             self._separator()
 
@@ -62,14 +78,16 @@ class Parser(Lexer):
             if self.at(operator):
                 self.i += len(operator)
                 return
-        raise self.refuse(f"'{self.peek()}' stands where the command should end", "end it with ; or a line end")
+        raise self.refuse(
+            f"'{self.peek()}' stands where the command should end", "end it with ; or a line end", Malformed
+        )
 
     def _pipeline(self) -> Pipeline:
         stages = [self._command()]
         while True:
             self.skip(lines=False)
             if self.at("|&"):
-                raise self.refuse("|& is bash's alone", "write 2>&1 |")
+                raise self.refuse("|& is bash's alone", "write 2>&1 |", BashOnly)
             if not self.at("|") or self.at("||"):
                 return stages
             self.i += 1
@@ -114,24 +132,34 @@ class Parser(Lexer):
     def _expect(self, *words: str) -> str:
         found = self.keyword()
         if found not in words:
-            raise self.refuse(f"'{words[0]}' is missing", f"write '{words[0]}'")
+            raise self.refuse(f"'{words[0]}' is missing", f"write '{words[0]}'", Malformed)
         self.i += len(found)
         return found
 
     def _command(self) -> Node:
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            raise self.refuse(f"commands are nested more than {MAX_NESTING} deep", "write a script file")
+        node = self._one_command()
+        self.nesting -= 1
+        return node
+
+    def _one_command(self) -> Node:
         self.skip(lines=False)
         line, keyword = self.line(), self.keyword()
         if self.at("(("):
-            raise self.refuse("((…)) is arithmetic in bash", "write [ … ], or ( ( for two subshells")
+            raise self.refuse("((…)) is arithmetic in bash", "write [ … ], or ( ( for two subshells", BashOnly)
         if self.at("("):
             self.i += 1
             body = self.commands(NONE, paren=True)
             self.i += 1
             return self._redirected(Group("(", line, [body]))
         if keyword in _BASH:
-            raise self.refuse(f"'{keyword}' is bash's alone and may evaluate what it is given", _BASH[keyword])
+            raise self.refuse(
+                f"'{keyword}' is bash's alone and may evaluate what it is given", _BASH[keyword], BashOnly
+            )
         if keyword in _CLOSERS:
-            raise self.refuse(f"'{keyword}' stands where a command is expected", "remove it")
+            raise self.refuse(f"'{keyword}' stands where a command is expected", "remove it", Malformed)
         if keyword not in _OPENERS:
             return self._simple()
         self.i += len(keyword)
@@ -175,7 +203,7 @@ class Parser(Lexer):
             self.skip(lines=False)
             while self.i < self.n and self.peek() not in "\n;":
                 if self.peek() in "&|<>()":
-                    raise self.refuse(f"'{self.peek()}' stands among the words of a for", "quote it")
+                    raise self.refuse(f"'{self.peek()}' stands among the words of a for", "quote it", Malformed)
                 group.words.append(self.word())
                 self.skip(lines=False)
         if self.at(";"):
@@ -197,7 +225,7 @@ class Parser(Lexer):
             self._pattern()
             group.bodies.append(self.commands(frozenset({"esac", ";;"}), paren=False))
             if self.at(";;&"):
-                raise self.refuse(";;& is bash's alone", "write ;;")
+                raise self.refuse(";;& is bash's alone", "write ;;", BashOnly)
             if self.at(";;"):
                 self.i += 2
 
@@ -252,7 +280,7 @@ class Parser(Lexer):
         match = _FUNCTION.match(self.t, self.i)
         named = len(command.words) == 1 and not command.assigns and not command.redirects
         if match is None or not named or command.words[0].static is None or command.words[0].quoted:
-            raise self.refuse("a ( stands inside a command (an array or a pattern of bash?)", "quote it")
+            raise self.refuse("a ( stands inside a command (an array or a pattern of bash?)", "quote it", BashOnly)
         self.i = match.end()
         self.skip(lines=True)
         if self.keyword() not in _OPENERS and not self.at("("):
@@ -264,17 +292,17 @@ class Parser(Lexer):
         assert match is not None  # noqa: S101 - the caller has seen it
         operator = match[1]
         if operator in ("<", ">") and self.t.startswith("(", match.end()):
-            raise self.refuse(f"{operator}(…) is bash's alone", "write a pipe or a temporary file")
+            raise self.refuse(f"{operator}(…) is bash's alone", "write a pipe or a temporary file", BashOnly)
         self.i = match.end()
         if operator == "<<<":
-            raise self.refuse("<<< is bash's alone", "write stdin= or printf '%s\\n' … |")
+            raise self.refuse("<<< is bash's alone", "write stdin= or printf '%s\\n' … |", BashOnly)
         if operator in ("<<", "<<-"):
             return Redirect(operator, None, open_heredoc(self, strip=operator == "<<-"))
         self.skip(lines=False)
         start = self.i
         target = self.word()
         if self.i == start:
-            raise self.refuse(f"{operator} has no file after it", "name the file")
+            raise self.refuse(f"{operator} has no file after it", "name the file", Malformed)
         if target.holes and operator in ("<&", ">&"):
             raise self.refuse(f"{self.shown[target.holes[0]]} stands after {operator}", "write a number there")
         return Redirect(operator, target)

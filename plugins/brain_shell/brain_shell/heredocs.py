@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from brain_shell.contexts import HOLE, Heredoc, Refusal, Word
+from brain_shell.contexts import HOLE, Heredoc, Malformed, Refusal, Word
 from brain_shell.lexer import BLANK, Lexer
 
 _DELIMITER = re.compile(r"""(?:(\\?)([A-Za-z0-9_.+!%@:,/-]+)|'([^'\n\0]+)'|"([^"\n\0$`\\]+)")(?=[ \t\n;&|<>()]|\Z)""")
@@ -50,7 +50,7 @@ def _find_end(reader: Lexer, heredoc: Heredoc) -> int:
             return at
         at = stop + 1
     what = f"the here-document <<{heredoc.delimiter} never ends"
-    raise Refusal(heredoc.line, what, f"end it with a line {heredoc.delimiter}")
+    raise Malformed(heredoc.line, what, f"end it with a line {heredoc.delimiter}")
 
 
 def _check_joined(reader: Lexer, heredoc: Heredoc, body: str) -> None:

@@ -22,7 +22,8 @@ def _code(taint: Taint, name: str, word: Word) -> Refusal:
 
 def from_stdin(name: str, line: int) -> Refusal:
     """Return the refusal of a program that reads code where a value arrives."""
-    return Refusal(line, f"a value comes to '{name}' on standard input, which it runs as code")
+    what = f"a value comes to '{name}' on standard input, which it runs as code"
+    return Refusal(line, what, "write the code in a file and give it the value as an argument or in env=")
 
 
 def check_shell(taint: Taint, name: str, rest: Words, stdin: bool, line: int) -> Iterator[Code]:
@@ -156,6 +157,8 @@ def reads_script_from_stdin(name: str, rest: Words) -> bool:
     """Whether an option names standard input as the file of the program's code, as in `sed -f -`."""
     if name not in SCRIPT_OPTIONS:
         return False
+    if name == "tar" and any(word.static in ("--verbatim-files-from", "--null") for word in rest):
+        return False
     letters, *long = SCRIPT_OPTIONS[name]
     for at, word in enumerate(rest):
         text = word.static if word.static is not None else word.head
@@ -174,7 +177,7 @@ def reads_script_from_stdin(name: str, rest: Words) -> bool:
                 continue
             behind = cluster[place + 1 :]
             # Letters behind it may be its value, or (tar) more options that take the words behind in turn.
-            taken = following[: 1 if not behind else len(cluster) if name == "tar" else 0]
+            taken = following[: len(cluster) if name == "tar" else 1 if not behind else 0]
             if is_stdin(behind) or any(names_stdin(one) for one in taken):
                 return True
     return False

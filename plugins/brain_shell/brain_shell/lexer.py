@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from brain_shell.contexts import HOLE, Heredoc, Refusal, Script, Word
+from brain_shell.contexts import HOLE, WAYS, Heredoc, Malformed, Refusal, Script, Word
 
 BLANK = " \t"
 WORD_END = " \t\n;&|<>()"
@@ -65,8 +65,8 @@ class Lexer:
     def number(self, at: int) -> int:
         return self.first + self.t.count(HOLE, 0, at)
 
-    def refuse(self, what: str, how: str | None = None) -> Refusal:
-        return Refusal(self.line(), what) if how is None else Refusal(self.line(), what, how)
+    def refuse(self, what: str, how: str = WAYS, kind: type[Refusal] = Refusal) -> Refusal:
+        return kind(self.line(), what, how)
 
     def name_of(self, at: int) -> str:
         return self.shown[self.number(at)]
@@ -136,7 +136,7 @@ class Lexer:
     def _backslash(self, word: Word) -> None:
         following = self.peek(1)
         if not following:
-            raise self.refuse("it ends in a backslash", "remove it")
+            raise self.refuse("it ends in a backslash", "remove it", Malformed)
         if following == HOLE:
             self.i += 1
             self.hole(word, '"', '"', drop=1)
@@ -152,7 +152,7 @@ class Lexer:
     def _single(self, word: Word) -> None:
         end = self.t.find("'", self.i + 1)
         if end < 0:
-            raise self.refuse("a ' is never closed", "close it")
+            raise self.refuse("a ' is never closed", "close it", Malformed)
         self.i += 1
         word.literal("")
         while self.i < end:
@@ -170,7 +170,7 @@ class Lexer:
         word.literal("")
         while not self.at('"'):
             if self.i >= self.n:
-                raise Refusal(opened, 'a " is never closed', "close it")
+                raise Malformed(opened, 'a " is never closed', "close it")
             self._inside(word, "dq", '$`"\\')
         self.i += 1
 
@@ -264,7 +264,7 @@ class Lexer:
         while not self.at("`"):
             c, following = self.peek(), self.peek(1)
             if not c:
-                raise Refusal(self.line(start), "a ` is never closed", "close it")
+                raise Malformed(self.line(start), "a ` is never closed", "close it")
             if c != "\\":
                 inner += c
                 self.i += 1
@@ -291,7 +291,7 @@ class Lexer:
         while True:
             c = self.peek()
             if not c:
-                raise Refusal(self.line(start), "a $(( is never closed", "close it with ))")
+                raise Malformed(self.line(start), "a $(( is never closed", "close it with ))")
             if c == HOLE:
                 raise self._in_arithmetic(self.i)
             if c == ")" and not depth:
@@ -353,7 +353,7 @@ class Lexer:
         while not self.at("}"):
             c = self.peek()
             if not c:
-                raise Refusal(self.line(start), "a ${ is never closed", "close it with }")
+                raise Malformed(self.line(start), "a ${ is never closed", "close it with }")
             if c == HOLE or (c == "\\" and self.peek(1) == HOLE):
                 raise self.refuse(f"{self.name_of(self.i)} stands in ${{…}}", _DEEPER)
             if c in "'\"" and mode != "bare":

@@ -30,7 +30,7 @@ def _walk(taint: Taint, name: str, options: Options, rest: Words, *, bare: bool 
             option, kind = pending.pop(0)
             if tainted and kind == _COMMAND:
                 raise _runs(taint, name, option, word)
-        elif word.static == "--":
+        elif word.static == "--" and options.ends:
             return
         elif not tainted:
             pending = _opens(options, word)
@@ -38,7 +38,10 @@ def _walk(taint: Taint, name: str, options: Options, rest: Words, *, bare: bool 
             _glued(taint, name, options, word, bare)
         elif not word.head and not bare:
             what = f"{taint.what(word)} may be an option of '{name}', which has options that run commands"
-            raise Refusal(word.line, what, f"write '{name} … -- VALUE', '--option=VALUE' or './VALUE'")
+            how = f"write '{name} … -- VALUE', '--option=VALUE' or './VALUE'"
+            raise Refusal(
+                word.line, what, how if options.ends else "-- does not help there; write git fetch -- and merge"
+            )
 
 
 def _runs(taint: Taint, name: str, option: str, word: Word) -> Refusal:
@@ -116,6 +119,7 @@ def check_git(taint: Taint, rest: Words, stdin: bool) -> Iterator[Command]:
         subcommand in GIT_RUNS
         or starts
         or (subcommand == "submodule" and "foreach" in texts)
+        or (subcommand == "remote" and "update" in texts)
         or (subcommand == "config" and not any((text or "").startswith(("user.", "author.")) for text in texts))
     ):
         what = f"{taint.what(value)} is given to 'git {subcommand}', which runs commands"

@@ -12,6 +12,7 @@ from brain_shell.catalogue import (
     NEVER,
     OTHER,
     PLAIN,
+    READS_COMMANDS,
     REMOTE,
     SHELLS,
     STATEFUL,
@@ -57,8 +58,11 @@ def judge(taint: Taint, command: Command) -> Iterator[Inside]:
 
 
 def _known(taint: Taint, name: str, rest: Words, stdin: bool, word: Word) -> Iterator[Inside]:
-    takes_code = name in OTHER or name in DATABASES or name in JOINS
+    takes_code = name in OTHER or name in DATABASES or name in JOINS or name in READS_COMMANDS
     if stdin and (reads_script_from_stdin(name, rest) or (takes_code and not taint.tainted(word))):
+        if name == "tar":
+            what = "a value comes to 'tar -T' on standard input, where a line may be an option"
+            raise Refusal(word.line, what, "write --verbatim-files-from before -T")
         raise from_stdin(name, word.line)
     if name in REMOTE or name in JOINS or name in OTHER:
         if taint.tainted(word):

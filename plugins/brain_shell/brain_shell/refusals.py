@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from brain_shell.contexts import Group, Node, Redirect, Refusal, Script, Simple, Word
-from brain_shell.environment import DANGEROUS
+from brain_shell.environment import decides_what_runs
 from brain_shell.grammar import read
+from brain_shell.lexer import MAX_DEPTH
 from brain_shell.programs import judge
 from brain_shell.taint import Code, Command, Taint
 
@@ -64,10 +65,14 @@ class _Walk:
         if node.words:
             self._command(Command(node.words, stdin, alone=False))
 
-    def _command(self, command: Command) -> None:
+    def _command(self, command: Command, depth: int = 0) -> None:
+        if depth > MAX_DEPTH:
+            what = f"programs that run programs are nested more than {MAX_DEPTH} deep"
+            raise Refusal(command.words[0].line, what, "write a script file")
         for inside in judge(self.taint, command):
             if isinstance(inside, Command):
-                self._command(inside)
+                # What stands behind a command found among arguments is looked at there already, once.
+                self._command(inside._replace(alone=inside.alone or command.alone), depth + 1)
             else:
                 self._code(inside)
 
@@ -89,7 +94,7 @@ class _Walk:
             self._word(word, stdin)
         if group.kind == "for":
             values = group.words is None or any(self.taint.tainted(word) for word in group.words)
-            if values and DANGEROUS.fullmatch(group.name):
+            if values and decides_what_runs(group.name):
                 raise Refusal(group.line, f"a value is assigned to {group.name}", "choose another name")
         for body in group.bodies:
             # a function is called from anywhere, with any standard input

@@ -81,7 +81,7 @@ class ShellStep(Step):
     def _check(self) -> None:
         tainted = frozenset(name for name, text in self.env.items() if any(EnvironmentMark().find({name: text})))
         for name in sorted(tainted):
-            if environment.DANGEROUS.fullmatch(name):
+            if environment.decides_what_runs(name):
                 raise ValueError(
                     f"env: a placeholder stands in {name}, which decides what programs run; choose another name "
                     "(unsafe=True allows it)"

@@ -9,11 +9,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from brain_shell.contexts import Group, Node, Refusal, Script, Simple, Word
-from brain_shell.environment import DANGEROUS
+from brain_shell.environment import decides_what_runs
 from brain_shell.grammar import ASSIGNMENT
 
 Words: TypeAlias = Sequence[Word]
@@ -25,8 +24,7 @@ _POSITIONAL = re.compile(r"[0-9]+|[@*]")
 _STDIN = re.compile(r"(?:.*/)?(?:dev/stdin|dev/fd/[0-9]+|proc/[^/]+/(?:task/[^/]+/)?fd/[0-9]+)|.*/stdin|fd/[0-9]+")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Command:
+class Command(NamedTuple):
     """A command inside another one's arguments; `alone`: the words behind it have been looked at already."""
 
     words: Words
@@ -34,8 +32,7 @@ class Command:
     alone: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """Constant text that a command hands to another shell; `stdin`: a value may come to it on standard input."""
 
     text: str
@@ -99,7 +96,7 @@ class Taint:
     def assignment(self, word: Word) -> None:
         """Refuse a value in a variable that makes programs run something."""
         match = ASSIGNMENT.match(word.prefix)
-        if match and self.tainted(word) and DANGEROUS.fullmatch(match[1]):
+        if match and self.tainted(word) and decides_what_runs(match[1]):
             what = f"{self.what(word)} is assigned to {match[1]}, which decides what programs run"
             raise Refusal(word.line, what, "choose another name")
 

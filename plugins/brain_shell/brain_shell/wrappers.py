@@ -9,6 +9,7 @@ from brain_shell.catalogue import (
     CONTAINERS,
     KEYWORDS,
     LANGUAGES,
+    RUNNERS,
     SSH_VALUED,
     SUSPECTS,
     WRAPPERS,
@@ -20,6 +21,8 @@ from brain_shell.interpreters import from_stdin
 from brain_shell.taint import Code, Command, Taint, Words
 
 _EXEC_VALUED = frozenset({"-e", "-u", "-w", "-n", "-c", "--env", "--user", "--workdir", "--env-file"})
+MAX_HIDDEN = 100
+"""Names of interpreters that are judged among the arguments of one command; each costs a look at all that follow."""
 _VERSION = re.compile(r"[0-9.]*[0-9]")
 
 
@@ -62,7 +65,7 @@ def check_wrapper(taint: Taint, name: str, words: Words, stdin: bool) -> Iterato
     if inner and inner[0].static in KEYWORDS:
         raise Refusal(inner[0].line, f"'{name}' stands before '{inner[0].static}'", "write it without")
     if name == "xargs" and inner:
-        inner = _with_stdin(words[0].line, inner, rest[:at])
+        inner = _with_stdin(words[0].line, inner, rest[:at], stdin)
         stdin = False
     if inner and inner[0].head.startswith("-") and dirty:
         raise Refusal(inner[0].line, f"'{name}' has an option where its command is expected", "write the command there")
@@ -72,9 +75,9 @@ def check_wrapper(taint: Taint, name: str, words: Words, stdin: bool) -> Iterato
         raise Refusal(words[0].line, f"'{name}' without a command starts a shell, which runs the value on its input")
 
 
-def _with_stdin(line: int, inner: list[Word], options: Words) -> list[Word]:
+def _with_stdin(line: int, inner: list[Word], options: Words, tainted: bool) -> list[Word]:
     """Return the command of xargs with what it adds: any number of words from its standard input."""
-    extra = Word(line, parts=[None], variables={"@"})
+    extra = Word(line, parts=[None], variables={"@"} if tainted else set())
     replaces = any((word.static or "").startswith(("-I", "-i", "--replace", "-J")) for word in options)
     return [inner[0], *((extra for _ in inner[1:]) if replaces else inner[1:]), extra]
 
@@ -109,7 +112,8 @@ def _cluster(wrapper: Wrapper, text: str | None) -> int | None:
     if text is None:
         return None
     if text.startswith("--"):
-        return 0 if text in wrapper.long else None
+        # `--user=me` is one word; env's --split-string=… is a command.
+        return 0 if text in wrapper.long or ("=" in text and wrapper is not WRAPPERS["env"]) else None
     for at, letter in enumerate(text[1:], 1):
         if letter in wrapper.valued:
             return 1 if at == len(text) - 1 else 0
@@ -162,9 +166,16 @@ def hidden_commands(taint: Taint, name: str, rest: Words, stdin: bool) -> Iterat
     """Find known programs among the arguments of an unknown one (`docker exec box sh -c …`)."""
     if name in CONTAINERS:
         _container(taint, name, rest)
+    if name in RUNNERS:
+        _runner(taint, name, rest)
+    found = 0
     for at, word in enumerate(rest):
         inner = base_name(word) if word.static else None
         if inner in SUSPECTS and (at + 1 < len(rest) or stdin):
+            found += 1
+            if found > MAX_HIDDEN:
+                what = f"more than {MAX_HIDDEN} names of interpreters stand among the arguments of '{name}'"
+                raise Refusal(word.line, what, "write a script file")
             yield Command(rest[at:], stdin)
 
 
@@ -180,3 +191,17 @@ def _container(taint: Taint, name: str, rest: Words) -> None:
     for word in rest[at : program + 1]:
         if taint.may_split(word) or (taint.tainted(word) and word is rest[min(program, len(rest) - 1)]):
             raise Refusal(word.line, f"{taint.what(word)} stands where '{name} exec' expects a program", "name it")
+
+
+def _runner(taint: Taint, name: str, rest: Words) -> None:
+    """Refuse a value as the program of `uv run …`, also where an option before it may take the word between."""
+    at = next((at for at, word in enumerate(rest) if word.static in ("run", "exec", "dlx", "x")), None)
+    if at is None:
+        return
+    for number, word in enumerate(rest[at + 1 :], at + 1):
+        if taint.tainted(word) and (not word.head or taint.may_split(word)):
+            raise Refusal(word.line, f"{taint.what(word)} may stand where '{name}' expects a program", "name it")
+        before = rest[number - 1]
+        certain = number == at + 1 or before.static == "--" or not before.head.startswith("-")
+        if certain and not word.head.startswith("-"):
+            return

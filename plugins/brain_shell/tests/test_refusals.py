@@ -12,7 +12,7 @@ REFUSED: list[tuple[str, str]] = [
     ("echo $(({x}+1))", "arithmetic"),
     ("echo \"$(( 1 + {x} ))\"", "arithmetic"),
     ("echo $(( $(echo {x}) ))", "arithmetic"),
-    ("((i={x}))", "arithmetic"),
+    ("((i={x}))", "is arithmetic in bash"),
     ("echo $[{x}]", "arithmetic"),
     ('echo "$[1]" {x}', "arithmetic"),
     ("n={x}; echo $((n+1))", "arithmetic"),
@@ -193,6 +193,11 @@ REFUSED: list[tuple[str, str]] = [
     ("echo ok\n\necho $(({x}))", "line 3 of the command"),
 ]  # fmt: skip
 
+MALFORMED = {"never closed", "missing", "never ends", "stands where"}
+"""What no shell takes: unsafe=True is no cure."""
+BASH_ONLY = {"is arithmetic in bash", "'[['", "<<<", "|&", "<(…)", ">(…)", "(", "'function'"}
+"""What needs bash, also with unsafe=True."""
+
 ALLOWED = [
     "echo {x} 'a b' \"$HOME/{x}\"",
     "python3 script.py {x} --name={y}",
@@ -255,7 +260,8 @@ def test_refused_with_what_where_and_how(command: str, part: str) -> None:
     assert "\n" not in message
     assert " of the command: " in message
     assert "; " in message
-    assert "unsafe=True" in message
+    assert ("unsafe=True" in message) is (part not in MALFORMED)
+    assert ("/bin/bash" in message) is (part in BASH_ONLY)
 
 
 @pytest.mark.parametrize(("command", "part"), REFUSED)
@@ -294,6 +300,38 @@ def test_other_shells_and_dangerous_variables_are_refused() -> None:
     assert "arithmetic" in message_of("echo $((V))", env={"V": "{x}"})
 
 
+def test_unsafe_is_offered_only_where_it_is_a_cure() -> None:
+    assert "(unsafe=True would insert it as plain text; for the braces" in message_of("eval {x}")
+    for more in ({"stdin": "{x}"}, {"env": {"V": "{x}"}}):
+        message = message_of("sh -c 'eval \"$V\"; sh'", **more)
+        assert message.endswith("(unsafe=True leaves the command unchecked)")
+        assert "plain text" not in message
+    assert message_of("echo 'a", stdin="{x}").endswith("; close it")
+    assert "in stdin=" not in message_of("printf %s {x} | sh")
+
+
 @pytest.mark.parametrize(("command", "part"), [("", "empty"), ("a\0b", "NUL"), ("#" * 100_001, "script file")])
 def test_impossible_commands(command: str, part: str) -> None:
     assert part in message_of(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("( " * 5000 + "echo {x}" + " )" * 5000, "nested more than 100 deep"),
+        ("{ " * 5000 + "echo {x}", "nested more than 100 deep"),
+        ("! " * 5000 + "echo {x}", "nested more than 100 deep"),
+        ('"$(' * 5000 + "{x}", "nested more than 20 deep"),
+        ("env " * 5000 + "ls {x}", "nested more than 20 deep"),
+        ("tool " + "env A=1 tool " * 500 + "{x}", "more than 100 names of interpreters"),
+        ("tool " + "bash -x " * 500 + "; echo {x}", "more than 100 names of interpreters"),
+    ],
+    ids=["subshells", "groups", "negations", "substitutions", "wrappers", "hidden wrappers", "hidden shells"],
+)
+def test_depth_is_bounded(command: str, part: str) -> None:
+    assert part in message_of(command)
+
+
+def test_ordinary_depth_is_read() -> None:
+    for command in ("( " * 90 + "echo {x}" + " )" * 90, "env " * 15 + "ls {x}", "tool " + "bash a.sh " * 90 + "{x}"):
+        assert any(ShellStep(name="s", command=command).placeholders())

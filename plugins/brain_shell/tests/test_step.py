@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from brain_shell import ShellStep, process
 from brain_shell.binding import MAX_IN_ENVIRONMENT
 from brain_shell.settings import ShellSettings
 
-from brain_core import Scope, StepContext, StepFailed
+from brain_core import BrainError, FunctionStep, Scope, StepContext, StepFailed
 
 
 class Bench:
@@ -296,3 +297,15 @@ def test_hooks() -> None:
 
     assert plugin.brain_step_types() == [ShellStep]
     assert plugin.brain_settings()().model_dump() == {"pass_env": []}
+
+
+async def test_output_is_text_also_when_it_looks_like_json(bench: Bench) -> None:
+    text = await bench.run("printf '%s' '{\"total\": 3}'")
+    assert text == '{"total": 3}'
+    step = ShellStep(name="t", command="echo {count.total}")
+    with pytest.raises(
+        BrainError, match=r"^\{count\.total\}: the output of step 'count' is text, so it has no 'total'$"
+    ):
+        step.resolved(Scope(steps={"count": text}))
+    parsed = FunctionStep(name="p", function=json.loads, args={"s": "{count}"}).resolved(Scope(steps={"count": text}))
+    assert json.loads(**parsed.args) == {"total": 3}

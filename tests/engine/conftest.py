@@ -1,0 +1,105 @@
+"""Runner processes for the tests of this room; each is ended at the end of its test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from brain_core.engine.processes.pool import RunnerPool
+from brain_core.engine.processes.process_runner import RunnerSettings
+from brain_core.engine.processes.spawner import Preparation, Spawner
+
+HEAD = """
+import asyncio, ctypes, os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from brain_core import FunctionStep, Step, Workflow
+
+class Ok(Step):
+    async def run(self, ctx):
+        return os.getpid()
+"""
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Callable[..., Path]:
+    """Write a workflow file: the body, then a workflow of the named step classes, one step each."""
+
+    def write(body: str, *classes: str, name: str = "flow", **more: str) -> Path:
+        steps = ", ".join(f"{kind}(name='s{at}')" for at, kind in enumerate(classes or ("Ok",)))
+        given = "".join(f", {key}={value}" for key, value in more.items())
+        file = tmp_path / f"{name}.py"
+        file.write_text(f"{HEAD}{dedent(body)}\nworkflow = Workflow(name='{name}', steps=[{steps}]{given})\n")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        path = tmp_path / name
+        os.mkfifo(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+async def spawner() -> AsyncIterator[Spawner]:
+    spawner = Spawner(Preparation())
+    yield spawner
+    await spawner.close()
+
+
+@pytest.fixture
+async def pools(spawner: Spawner) -> AsyncIterator[Callable[..., RunnerPool]]:
+    """Make pools with settings of the test's own."""
+    made: list[RunnerPool] = []
+
+    def make(hear: Callable[[str, str], None] = lambda file, text: None, **settings: float) -> RunnerPool:
+        pool = RunnerPool(spawner, RunnerSettings(**settings), hear)  # type: ignore[arg-type]
+        made.append(pool)
+        return pool
+
+    yield make
+    for pool in made:
+        await pool.close()
+
+
+@pytest.fixture
+def pool(pools: Callable[..., RunnerPool]) -> RunnerPool:
+    return pools()
+
+
+@pytest.fixture
+def gone() -> Callable[[int], None]:
+    """Wait until a process has ended; fail when it goes on."""
+
+    def wait(pid: int, limit: float = 20.0) -> None:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if not select.select([fd], [], [], limit)[0]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                pytest.fail(f"process {pid} still runs after {limit:g} s")
+        finally:
+            os.close(fd)
+
+    return wait
+
+
+@pytest.fixture
+def says() -> Callable[[Path], asyncio.Task[str]]:
+    """Return a task that reads what is written into a fifo."""
+    return lambda path: asyncio.ensure_future(asyncio.to_thread(path.read_text))
