@@ -11,7 +11,15 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from brain_core.errors import TriggerNotFound, TriggerRefused
 from brain_core.schedule import decide, last_until
@@ -242,16 +250,24 @@ class _Machine(RuleBasedStateMachine):
     def time_goes_on(self, minutes: int) -> None:
         self.now += minutes * MINUTE
 
+    @initialize(target=made, every=st.integers(1, 90))
+    def begin(self, every: int) -> _Model:
+        return self.register(every, "allow")
+
     @precondition(lambda self: len(self.models) < 3)
     @rule(target=made, every=st.integers(1, 90), overlap=st.sampled_from(["skip", "allow"]))
+    def register_another(self, every: int, overlap: Any) -> _Model:
+        return self.register(every, overlap)
+
     def register(self, every: int, overlap: Any) -> _Model:
         given = new(f"t{uuid4()}", config={"every": every}, overlap=overlap, next_due_at=_after(every)(self.now))
         model = _Model(self.run(triggers.register(self.db, given, self.now)), every, "active", self.now)
         self.models.append(model)
         return model
 
-    @rule(model=made, twice=st.booleans())
-    def fire(self, model: _Model, twice: bool) -> None:
+    @rule(model=made, twice=st.booleans(), minutes=st.integers(0, 200))
+    def fire(self, model: _Model, twice: bool, minutes: int) -> None:
+        self.now += minutes * MINUTE
         if model.state != "active" or (due := self.read(model).next_due_at) is None or due > self.now:
             return
         decision = decide(_after(model.every), due, self.now, "latest")
