@@ -18,7 +18,7 @@ def write_log(form: Literal["text", "json"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(_FACTS),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        _without_nothing,
+        _as_text,
     ]
     if form == "json":
         last: Any = structlog.processors.JSONRenderer(default=str)
@@ -40,6 +40,10 @@ def write_log(form: Literal["text", "json"]) -> None:
     log.propagate = False
 
 
-def _without_nothing(_: Any, __: str, event: Any) -> Any:
-    """Leave out what says nothing."""
-    return {name: value for name, value in event.items() if value is not None}
+def _as_text(_: Any, __: str, event: Any) -> Any:
+    """Leave out what says nothing; instants and ids become text."""
+    return {
+        name: value if isinstance(value, str | int | float | bool | tuple | dict) else str(value)
+        for name, value in event.items()
+        if value is not None
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import signal
 import socket
@@ -31,10 +32,8 @@ def serve(
     """Run workflow code until the daemon closes the link; called in the main thread of a new process."""
     gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(line_buffering=True, errors="backslashreplace")
+    # New ones: those of the daemon may have been made for a file, and its place in that is not to be had of a pipe.
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
     watch = Guard(guard, silence)
     os.register_at_fork(after_in_child=partial(_cut_off, link.fileno(), guard.fileno()))
     watch.start()
@@ -53,6 +52,11 @@ def serve(
     with suppress(Exception):
         sys.stdout.flush()
     os._exit(CLOSED)
+
+
+def _text_stream(descriptor: int) -> io.TextIOWrapper:
+    raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - for as long as the process lives
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _cut_off(*ends: int) -> None:
