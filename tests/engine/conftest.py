@@ -6,10 +6,11 @@ import asyncio
 import os
 import select
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -80,26 +81,41 @@ def pool(pools: Callable[..., RunnerPool]) -> RunnerPool:
 
 
 @pytest.fixture
-def gone() -> Callable[[int], None]:
+def gone() -> Callable[..., Awaitable[None]]:
     """Wait until a process has ended; fail when it goes on."""
 
-    def wait(pid: int, limit: float = 20.0) -> None:
+    def wait(pid: int, limit: float) -> bool:
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
-            return
+            return True
         try:
-            if not select.select([fd], [], [], limit)[0]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                pytest.fail(f"process {pid} still runs after {limit:g} s")
+            return bool(select.select([fd], [], [], limit)[0])
         finally:
             os.close(fd)
 
-    return wait
+    async def wait_for_end(pid: int, limit: float = 20.0) -> None:
+        if not await asyncio.to_thread(wait, pid, limit):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"process {pid} still runs after {limit:g} s")
+
+    return wait_for_end
 
 
 @pytest.fixture
-def says() -> Callable[[Path], asyncio.Task[str]]:
-    """Return a task that reads what is written into a fifo."""
-    return lambda path: asyncio.ensure_future(asyncio.to_thread(path.read_text))
+def told() -> Callable[[Path, asyncio.Future[Any]], Awaitable[str]]:
+    """Read what is written into a fifo while a task goes on; the task's error when it ends before."""
+
+    async def read(path: Path, task: asyncio.Future[Any]) -> str:
+        reading = asyncio.ensure_future(asyncio.to_thread(path.read_text))
+        await asyncio.wait({reading, task}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            with suppress(OSError):
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            if not await reading:
+                task.result()
+                pytest.fail("the task ended before it said anything")
+        return await reading
+
+    return read

@@ -35,18 +35,18 @@ async def died(runner, position: int = 0) -> str:
     return str(caught.value)
 
 
-async def test_an_import_that_hangs_is_ended_and_its_line_named(pools, flow, fifo, gone):
-    told, gate = fifo("told"), fifo("gate")
-    file = flow(f"Path({str(told)!r}).write_text(str(os.getpid()))\nPath({str(gate)!r}).read_text()")
+async def test_an_import_that_hangs_is_ended_and_its_line_named(pools, flow, fifo, told, gone):
+    ready, gate = fifo("ready"), fifo("gate")
+    file = flow(f"Path({str(ready)!r}).write_text(str(os.getpid()))\nPath({str(gate)!r}).read_text()")
     pool = pools(import_timeout=3)
     waiting = asyncio.ensure_future(refused(pool, file))
-    pid = int(await asyncio.to_thread(told.read_text))
+    pid = int(await told(ready, waiting))
     error = await waiting
     assert error.message.startswith("the file was still loading after 3 s (setting import_timeout)")
     assert error.file == str(file)
     assert error.line is not None
     assert file.read_text().splitlines()[error.line - 1].startswith(f"Path({str(gate)!r})")
-    gone(pid)
+    await gone(pid)
 
 
 async def test_an_import_that_holds_the_interpreter_for_ever_is_ended_too(pools, flow):
@@ -107,7 +107,7 @@ class Stops(Step):
     [
         ("Exits", "ended with exit code 7"),
         ("Crashes", "was ended by SIGSEGV (signal 11)"),
-        ("Closes", ""),
+        ("Closes", "does the workflow close file descriptors that are not its own?"),
         ("ClosesInThread", "does the workflow close file descriptors that are not its own?"),
         ("Stops", "its event loop could not go on"),
     ],
@@ -119,7 +119,7 @@ async def test_a_step_that_ends_its_process_fails_the_steps_in_it_and_no_others(
     text = await died(runner, 1)
     assert text.startswith(f"the runner process of {file} ")
     assert why in text
-    gone(pid)
+    await gone(pid)
     assert (await other.run_step(step(), nothing)).status == "success"
     # The same run goes on in a new process: the file is as it was.
     again = int((await runner.run_step(step(0), nothing)).output or "0")
@@ -134,23 +134,23 @@ async def test_a_run_does_not_go_on_with_another_source_than_it_began_with(pool,
         await runner.run_step(step(), nothing)
 
 
-async def test_a_step_that_blocks_its_loop_blocks_nobody_else_and_can_be_cancelled(pools, flow, fifo, gone):
-    told = fifo("told")
+async def test_a_step_that_blocks_its_loop_blocks_nobody_else_and_can_be_cancelled(pools, flow, fifo, told, gone):
+    ready = fifo("ready")
     body = f"""
     class Blocks(Step):
         async def run(self, ctx):
-            Path({str(told)!r}).write_text(str(os.getpid()))
+            Path({str(ready)!r}).write_text(str(os.getpid()))
             threading.Event().wait()
     """
     pool = pools(cancel_grace=0.2, retire_grace=0.2)
     blocked, other = await pool.runner_for(flow(body, "Blocks")), await pool.runner_for(flow("", name="other"))
     task = asyncio.ensure_future(blocked.run_step(step(), nothing))
-    pid = int(await asyncio.to_thread(told.read_text))
+    pid = int(await told(ready, task))
     assert (await other.run_step(step(), nothing)).status == "success"
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    gone(pid, 0)
+    await gone(pid, 0)
 
 
 FORKS = """
@@ -212,7 +212,7 @@ async def test_changes_to_the_process_stay_in_it_and_it_ends_when_told(pools, fl
     pid = int((await runner.run_step(step(), nothing)).output or "0")
     assert (await other.run_step(step(), nothing)).output == f'["{os.getcwd()}",null]'
     await runner.close()
-    gone(pid)
+    await gone(pid)
 
 
 async def test_a_flood_of_prints_is_read_and_cut(pools, flow):

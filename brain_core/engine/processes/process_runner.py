@@ -308,7 +308,7 @@ def _fate(code: int | None, cut: bool, why: str) -> str:
     if code == ORPHANED:
         return f"ended itself: its connection was closed{_FDS}"
     if code == BROKEN:
-        return "ended: its event loop could not go on (its printed text has more)"
+        return f"ended: its event loop could not go on{_FDS}"
     return f"ended with exit code {code}"
 
 
