@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -206,11 +207,13 @@ async def test_changes_to_the_process_stay_in_it_and_it_ends_when_told(pools, fl
     sys.stdout = sys.stderr = None
     threading.Thread(target=threading.Event().wait).start()
     """
-    where = "class Ok(Step):\n    async def run(self, ctx):\n        return [os.getcwd(), os.environ.get('LEFT_BEHIND')]"
+    where = (
+        "class Ok(Step):\n    async def run(self, ctx):\n        return [os.getcwd(), os.environ.get('LEFT_BEHIND')]"
+    )
     pool = pools(idle=0)
     runner, other = await pool.runner_for(flow(body)), await pool.runner_for(flow(where, name="other"))
     pid = int((await runner.run_step(step(), nothing)).output or "0")
-    assert (await other.run_step(step(), nothing)).output == f'["{os.getcwd()}",null]'
+    assert (await other.run_step(step(), nothing)).output == f'["{Path.cwd()}",null]'
     await runner.close()
     await gone(pid)
 
@@ -239,6 +242,8 @@ async def test_a_flood_of_prints_is_read_and_cut(pools, flow):
 async def test_prints_and_last_words_reach_the_daemon(pools, flow):
     heard: list[tuple[str, str]] = []
     pool = pools(lambda file, text: heard.append((file, text)))
-    file = flow("class Ends(Step):\n    def run(self, ctx):\n        print('so long \\xff')\n        os._exit(1)", "Ends")
+    file = flow(
+        "class Ends(Step):\n    def run(self, ctx):\n        print('so long \\xff')\n        os._exit(1)", "Ends"
+    )
     await died(await pool.runner_for(file))
     assert ("".join(text for _, text in heard), {name for name, _ in heard}) == ("so long \xff\n", {str(file)})

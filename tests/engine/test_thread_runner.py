@@ -131,7 +131,7 @@ workflow = Workflow(name="w", steps=[Stay(name="stay")])
     )
     runner = ThreadRunner(LocalRunner(), import_timeout=30)
     await runner.load(file)
-    step = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1, Scope({}, {}, {})), print))
+    step = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1), print))
     assert await asyncio.to_thread(os.read, reader, 10) == b"here "
     await runner.close()
     assert await asyncio.to_thread(os.read, reader, 10) == b"ended"

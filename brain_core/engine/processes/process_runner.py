@@ -33,7 +33,7 @@ class RunnerSettings:
 
     `silence`: after how long without a word of the daemon a runner ends itself (0: never). `idle`: how long one that
     nobody holds is kept. `retire_grace`: how long the other steps of a runner may go on when one of its steps can only
-    be ended with the process.
+    be ended with the process. `max_output` is that of the runners which the zygote makes: frames have to hold it.
     """
 
     import_timeout: float = 30.0

@@ -121,6 +121,8 @@ class _Child:
         del self._calls[call]
         if os.getpid() != self._pid:
             os._exit(BROKEN)
+        if self._guard.ending:
+            return
         if task.cancelled():
             answer: Message = {"cancelled": True}
         elif (error := task.exception()) is None:

@@ -55,14 +55,26 @@ class Child:
         if not self.started.done():
             self.started.set_result(pid)
 
+    def is_alone(self, why: str) -> None:
+        """The zygote is gone: that the process has ended can still be seen, but not how."""
+        if self._pidfd < 0:
+            if not self.started.done():
+                self.has_exited(None, why)
+            return
+        loop = asyncio.get_running_loop()
+        pidfd = self._pidfd
+
+        def ended() -> None:
+            loop.remove_reader(pidfd)
+            self.has_exited(None)
+
+        loop.add_reader(pidfd, ended)
+
     def has_exited(self, code: int | None, why: str = "it was not started") -> None:
         if not self.started.done():
             self.started.set_exception(RunnerDied(why))
         if not self.exited.done():
             self.exited.set_result(code)
-        if self._pidfd >= 0 and code is not None:
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     def kill(self) -> None:
         """End the process now, whatever it does; the zygote ends what it leaves."""
@@ -77,6 +89,7 @@ class Child:
         """Let go of what is left open on our side."""
         self.guard.close()
         if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
 
@@ -216,7 +229,7 @@ class Spawner:
         self._control, self._attached = None, False
         children, self._children = self._children, {}
         for child in children.values():
-            child.has_exited(None, "the process that starts runners has ended")
+            child.is_alone("the process that starts runners has ended")
 
     async def close(self) -> None:
         """Let the zygote go, and wait until it has ended what it has to."""

@@ -21,12 +21,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.processes import runner_child
 from brain_core.engine.processes.ending import GRACE, children_of, signal_group
 from brain_core.engine.processes.guard import BROKEN, CLOSED
+from brain_core.engine.runner import MAX_OUTPUT
 
 PATIENCE = GRACE + 1.5
 """Seconds that runners get to end by themselves when the daemon is gone."""
@@ -35,9 +37,9 @@ _LOOK = 5.0
 _CHILD_SUBREAPER = 36
 
 
-def plain_runner() -> Callable[[], LocalRunner]:
+def plain_runner(max_output: int = MAX_OUTPUT) -> Callable[[], LocalRunner]:
     """Return what makes runners without plugins: enough for steps that need no settings."""
-    return LocalRunner
+    return partial(LocalRunner, max_output=max_output)
 
 
 def prepare(factory: str, arguments: dict[str, Any]) -> Callable[[], LocalRunner]:
