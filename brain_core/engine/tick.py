@@ -18,8 +18,7 @@ from brain_core.engine.sweep import sweep
 from brain_core.schedule import decide, last_until
 from brain_core.store import fires, triggers
 from brain_core.store.database import Database
-from brain_core.store.fires import Fire, FireResult
-from brain_core.store.triggers import TriggerRow
+from brain_core.store.fires import DueTrigger, Fire, FireResult
 from brain_core.threads import what_raised
 from brain_core.trigger import Trigger
 
@@ -95,10 +94,8 @@ async def resume_paused(brain: Ticking, now: datetime, report: TickReport) -> No
             report.resumed.append(row.name)
 
 
-def _decided(row: TriggerRow, kind: type[Trigger], now: datetime) -> Fire:
+def _decided(row: DueTrigger, kind: type[Trigger], now: datetime) -> Fire:
     due = row.next_due_at
-    if due is None:
-        raise ValueError("it is not due")
     decision = decide(timed(kind, row.config_text).next_after, due, now, row.catch_up, row.catch_up_max or 1)
     return Fire(row.id, row.revision, due, decision.fire, decision.merged, decision.next_due, decision.reason)
 

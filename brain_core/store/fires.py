@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.store.codec import decode
-from brain_core.store.triggers import TriggerRow, trigger_row
+from brain_core.store.triggers import CatchUp, TriggerRow, trigger_row
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
@@ -21,6 +21,19 @@ _LAST_TIME = datetime.max.replace(tzinfo=UTC)
 _RETRIES = 5
 
 Outcome = Literal["fired", "merged", "skipped_overlap", "skipped_paused"]
+
+
+class DueTrigger(NamedTuple):
+    """What has to be known of a trigger to decide about it; `config_text` is JSON. A tuple: there may be thousands."""
+
+    id: UUID
+    name: str
+    type: str
+    config_text: str
+    catch_up: CatchUp
+    catch_up_max: int | None
+    revision: int
+    next_due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +112,9 @@ class Revision:
 
 async def due(
     db: Database, now: datetime, limit: int, types: Sequence[str], leave_out: Sequence[UUID] = ()
-) -> list[TriggerRow]:
+) -> list[DueTrigger]:
     """Return the triggers of these types that are due at `now`, the longest due first."""
-    return [trigger_row(row) for row in await db.fetch("fires_due", now, limit, list(types), list(leave_out))]
+    return [DueTrigger(*row) for row in await db.fetch("fires_due", now, limit, list(types), list(leave_out))]
 
 
 async def resumable(db: Database, now: datetime, limit: int = MAX_RESUMED) -> list[TriggerRow]:

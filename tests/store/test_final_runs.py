@@ -16,14 +16,17 @@ from brain_core.store.database import Database
 
 _MADE = (
     "INSERT INTO brain.runs (id, created_at, started_at, ended_at, worker_id, claim, status, workflow_name, file, "
-    "error, planned_steps) VALUES ('{id}', now(), now(), {ended}, gen_random_uuid(), 1, '{status}', 'w', 'f', 'x', "
-    """'[{{"name": "a", "type": "t"}}]')"""
+    "error, parked_reason, planned_steps) VALUES ('{id}', now(), now(), {ended}, {worker}, 1, '{status}', 'w', 'f', "
+    """'x', {reason}, '[{{"name": "a", "type": "t"}}]')"""
 )
 _STEP = (
     "INSERT INTO brain.step_runs (run_id, position, attempt, claim, started_at, ended_at, name, type, status) "
     "VALUES ('{id}', 0, 1, 1, now(), now(), 'a', 't', 'success')"
 )
-_GOES = "UPDATE brain.runs SET status = '{status}', error = {error}, ended_at = {ended} WHERE id = '{id}'"
+_GOES = (
+    "UPDATE brain.runs SET status = '{status}', error = {error}, ended_at = {ended}, worker_id = {worker}, "
+    "parked_reason = {reason} WHERE id = '{id}'"
+)
 
 
 @pytest.mark.parametrize("before", LEGAL)
@@ -31,7 +34,9 @@ _GOES = "UPDATE brain.runs SET status = '{status}', error = {error}, ended_at = 
 async def test_the_database_knows_which_status_may_follow_which(db: Database, before: str, after: str) -> None:
     def text(template: str, status: str) -> str:
         ended, error = "now()" if status in FINAL else "NULL", "NULL" if status == "success" else "'x'"
-        return template.format(id=run_id, status=status, ended=ended, error=error)
+        worker = "NULL" if status in ("queued", "parked") else "gen_random_uuid()"
+        reason = "'x'" if status == "parked" else "NULL"
+        return template.format(id=run_id, status=status, ended=ended, error=error, worker=worker, reason=reason)
 
     run_id = uuid4()
     async with db.session() as session:

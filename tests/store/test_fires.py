@@ -16,6 +16,7 @@ from brain_core.store.triggers import NewTrigger, TriggerRow
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 def new(name: str = "a", **changes: Any) -> NewTrigger:
@@ -90,23 +91,33 @@ async def test_sessions_that_fire_the_same_triggers_fire_each_instant_once(
         # Real connections first, so that the statements meet.
         await asyncio.gather(*(make.sql(database, "SELECT pg_sleep(0.01)") for _ in range(sessions)))
         due = NOON
-        for round_ in range(5):
-            later = NOON + (round_ + 1) * HOUR
+        for hour in range(1, 6):
+            later = NOON + hour * HOUR
             batches = []
             for session in range(sessions):
                 mixed = rows[session * 7 :] + rows[: session * 7]
                 mixed = mixed[::-1] if session % 2 else mixed
-                batches.append([at_noon(r, expected_due=due, fire_due=(due,), next_due_at=later) for r in mixed])
+                # Each looks a minute later than the last, and so decides for another instant.
+                decided = {"fire_due": (due + session * MINUTE,), "merged": (due, due) if session else None}
+                batches.append([at_noon(row, expected_due=due, next_due_at=later, **decided) for row in mixed])
             told = await asyncio.gather(*(fires.fire(database, batch, due) for batch in batches))
-            results = [result for part in told for result in part]
-            assert {result.outcome for result in results} == {"fired"}
+            fired = [result for part in told for result in part if result.outcome != "merged"]
             # What is locked at this moment is left to the one who has locked it, so none is left over.
-            assert sorted(result.trigger_id for result in results) == sorted(row.id for row in rows)
+            assert sorted(result.trigger_id for result in fired) == sorted(row.id for row in rows)
             due = later
         assert await runs.counts(database) == {"queued": 1_000}
         assert await make.sql(
-            database, "SELECT count(*), count(DISTINCT (trigger_id, due_at)), count(DISTINCT run_id) FROM brain.fires"
-        ) == [(1_000, 1_000, 1_000)]
+            database, "SELECT count(*), count(DISTINCT run_id) FROM brain.fires WHERE outcome = 'fired'"
+        ) == [(1_000, 1_000)]
+
+
+async def test_a_decision_that_comes_late_changes_nothing(db: Database) -> None:
+    row = await register(db)
+    gap = at_noon(row, merged=(NOON, NOON + 2 * HOUR), fire_due=(NOON + 3 * HOUR,), next_due_at=NOON + 4 * HOUR)
+    late = at_noon(row, merged=(NOON, NOON), fire_due=(NOON + HOUR,), next_due_at=NOON + 2 * HOUR)
+    assert len(await fires.fire(db, [gap], NOON + 3 * HOUR)) == 2
+    assert await fires.fire(db, [late], NOON + HOUR) == []
+    assert len(await _ledger(db, row)) == 2
 
 
 async def test_a_trigger_that_somebody_holds_does_not_hold_up_the_others(

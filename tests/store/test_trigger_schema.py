@@ -160,7 +160,10 @@ async def _read(db: Database, name: str, *args: str) -> tuple[int, set[str]]:
         rows = await session.connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE hot({', '.join(args)})")
         await session.script("ROLLBACK; DEALLOCATE hot")
     nodes = _nodes(json.loads(rows[0][0])[0]["Plan"])
-    most = max((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in nodes)
+    removed = ("Rows Removed by Filter", "Rows Removed by Join Filter")
+    most = max(
+        (node["Actual Rows"] + sum(node.get(key, 0) for key in removed)) * node["Actual Loops"] for node in nodes
+    )
     return int(most), {node["Index Name"] for node in nodes if "Index Name" in node and node["Actual Loops"]}
 
 
@@ -198,6 +201,28 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
         most, used = await _read(db, name, *args)
         assert most <= 40, f"{name} reads {most} rows"
         assert indexes <= used, f"{name} uses {used}"
+
+
+@pytest.mark.breaks_history
+@pytest.mark.parametrize("analyzed", [False, True], ids=["no figures", "figures"])
+async def test_many_at_once_cost_no_more_each(db: Database, make: Any, analyzed: bool) -> None:
+    async with db.session() as session:
+        await session.script(_MANY_TRIGGERS + ("ANALYZE;" if analyzed else ""))
+    rows = await fires.due(db, datetime(2099, 1, 1, tzinfo=UTC), 300, ["test"])
+    dues = [f'"{row.next_due_at.isoformat()}"' for row in rows]
+
+    def column(*values: Any) -> str:
+        return "'{" + ",".join(map(str, values)) + "}'"
+
+    ids, later = column(*(row.id for row in rows)), '"2099-01-01"'
+    triggers_ = (ids, column(*[1] * 300), column(*dues), column(*[later] * 300), *[column(*["NULL"] * 300)] * 2)
+    instants = (ids, column(*dues), column(*dues), column(*(uuid4() for _ in rows)), column(*["due"] * 300))
+    most, _ = await _read(db, "fires_fire", *triggers_, column(*["x"] * 300), *instants)
+    assert 300 <= most <= 600
+    worker = [f"'{value}'" for value in make.worker().row[1:]]
+    for name, absent in (("queue_claim", "'{}'"), ("queue_claim_elsewhere", "'{/x.py}'")):
+        most, _ = await _read(db, name, f"'{uuid4()}'", "300", "'{}'", absent, *worker)
+        assert 300 <= most <= 1_000
 
 
 @pytest.mark.breaks_history
