@@ -16,6 +16,7 @@ from brain_core.schedule import NextAfter
 MOST = 100_000
 """How many instants are looked at, over all schedules."""
 _BUSIEST = 5
+_SHIFTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def forecast(schedules: Sequence[Upcoming], until: datetime, *, keep: int, most:
         found.counts[instant.name] += 1
         if instant.overlaps:
             found.overlaps[instant.name] = found.overlaps.get(instant.name, 0) + 1
-        if instant.shift and len(found.shifts) < keep:
+        if instant.shift and len(found.shifts) < _SHIFTS:
             found.shifts.append(instant)
         if number < keep:
             found.instants.append(instant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from brain_core.app.trigger_types import described, missing_type, next_of, stored_trigger
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PAGE = 5_000
 _RUNS_FOR_MEAN = 20
 _TICK = timedelta(microseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ async def audited(db: Database, plugins: PluginManager, row: TriggerRow, since: 
     try:
         stretches = await _stretches(db, plugins, row, now)
         ledger = await _ledger_since(db, row, start)
-        outcomes = [Outcome(one.due_at, one.until, one.outcome) for one in ledger]
+        outcomes = [Outcome(one.due_at, _LAST if one.open else one.until, one.outcome) for one in ledger]
         return Audit(row.name, start, end, zone, tuple(audit(stretches, outcomes, start, end)))
     except PluginError as error:
         return Audit(row.name, start, end, zone, impossible=str(error))

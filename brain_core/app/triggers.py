@@ -206,20 +206,19 @@ class Triggers:
 
         `note` hears it, once, when no daemon is there to run it.
         """
-        told, started = 0, False
+        run = await runs.get(self._db, run_id)
+        watch(RunStarted(run))
+        if run.status == "queued" and not await daemon.daemons(self._db):
+            note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
+        seen = 0
         while True:
-            run = await runs.get(self._db, run_id)
-            if run.status == "queued" and not started:
-                if not await daemon.daemons(self._db):
-                    note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
-                started = True
-                watch(RunStarted(run))
-            for step in run.steps[told:]:
+            for step in run.steps[seen:]:
                 watch(StepEnded(step))
-            told = len(run.steps)
+            seen = len(run.steps)
             if run.final or run.status == "parked":
                 return run
             await asyncio.sleep(LOOK_EVERY)
+            run = await runs.get(self._db, run_id)
 
     async def fires(self, name: str, *, since: datetime | None = None, limit: int = 20) -> list[LedgerRow]:
         """Return what became of the instants of a trigger, the latest first."""
