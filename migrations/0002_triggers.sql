@@ -219,17 +219,16 @@ CREATE OR REPLACE VIEW brain_v1.runs AS
            parked_reason, cancel_requested_at, cancel_reason
     FROM brain.runs;
 CREATE VIEW brain_v1.triggers AS
-    SELECT t.id, t.name, t.type, t.config, t.workflow_name AS workflow, t.file, t.host, t.inputs, t.catch_up,
-           t.catch_up_max, t.overlap, t.state, t.next_due_at, t.paused_at, t.resume_at, t.deleted_at, t.created_at,
-           t.revision, t.next_due_at < clock_timestamp() - interval '60 s' IS TRUE AS overdue,
-           last.id AS last_run_id, last.status AS last_run_status, last.created_at AS last_run_at,
-           good.ended_at AS last_success_at
+    SELECT id, name, type, config, workflow_name AS workflow, file, host, inputs, catch_up, catch_up_max, overlap, state,
+           next_due_at, paused_at, resume_at, deleted_at, created_at, revision,
+           next_due_at < clock_timestamp() - interval '60 s' IS TRUE AS overdue, last_run_id, last_run_status,
+           last_run_at, last_success_at
     FROM brain.triggers AS t
     LEFT JOIN LATERAL (
-        SELECT r.id, r.status, r.created_at FROM brain.runs AS r
+        SELECT r.id AS last_run_id, r.status AS last_run_status, r.created_at AS last_run_at FROM brain.runs AS r
         WHERE r.trigger_id = t.id ORDER BY r.trigger_id, r.created_at DESC LIMIT 1) AS last ON true
     LEFT JOIN LATERAL (
-        SELECT r.ended_at FROM brain.runs AS r
+        SELECT r.ended_at AS last_success_at FROM brain.runs AS r
         WHERE r.trigger_id = t.id AND r.status IS NOT DISTINCT FROM 'success'
         ORDER BY r.trigger_id, r.created_at DESC LIMIT 1) AS good ON true;
 COMMENT ON VIEW brain_v1.triggers IS 'One row a trigger, deleted ones included, with its last run.';
@@ -239,6 +238,6 @@ CREATE VIEW brain_v1.overdue AS
     WHERE next_due_at < clock_timestamp() - interval '60 s';
 COMMENT ON VIEW brain_v1.overdue IS 'Active triggers whose next instant passed a minute ago and has no outcome.';
 CREATE VIEW brain_v1.fires AS
-    SELECT f.trigger_id, t.name AS trigger, f.due_at, f.until, f.outcome, f.reason, f.run_id, f.revision, f.recorded_at
-    FROM brain.fires AS f JOIN brain.triggers AS t ON t.id = f.trigger_id;
+    SELECT trigger_id, trigger, due_at, until, outcome, reason, run_id, revision, recorded_at
+    FROM brain.fires JOIN (SELECT t.id, t.name AS trigger FROM brain.triggers AS t) AS t ON t.id = trigger_id;
 COMMENT ON VIEW brain_v1.fires IS 'The ledger: one row an instant, or a stretch of instants.';

@@ -72,7 +72,11 @@ async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
             except Exception as error:  # noqa: BLE001 - a stranger's arithmetic, or no file descriptor for a zone
                 report.problems[row.id] = f"{row.name}: its next instant cannot be found: {what_raised(error)}"
         if decided:
-            report.fired += await fires.fire(brain.db, decided, now)
+            for result in await fires.fire(brain.db, decided, now):
+                if result.error is None:
+                    report.fired.append(result)
+                else:
+                    report.problems[result.trigger_id] = f"trigger {result.trigger_id} cannot fire: {result.error}"
         if len(rows) < BATCH:
             return
 
@@ -81,13 +85,13 @@ async def resume_paused(brain: Ticking, now: datetime, report: TickReport) -> No
     """Resume the schedules whose pause was to end by `now`; what was due in the pause is not fired (G8)."""
     for row in await fires.resumable(brain.db, now):
         kind = brain.trigger_types.get(row.type)
-        if kind is None or row.paused_at is None:
+        if kind is None:
             continue
         try:
             next_after = timed(kind, row.config_text).next_after
-            first = next_after(row.paused_at)
+            first = row.skipping_from
             skipped = None if first is None or first > now else last_until(next_after, first, now)
-            await triggers.resume(brain.db, row.name, now, skipped, next_after(now))
+            await triggers.resume(brain.db, row.name, now, skipped, next_after(now), expected=row)
         except Exception as error:  # noqa: BLE001 - as in fire_due
             report.problems[row.id] = f"{row.name}: cannot be resumed: {what_raised(error)}"
         else:

@@ -172,12 +172,19 @@ async def list_all(db: Database) -> list[TriggerListing]:
 
 
 async def pause(
-    db: Database, name: str, now: datetime, first_skipped: datetime | None, resume_at: datetime | None = None
+    db: Database,
+    name: str,
+    now: datetime,
+    first_skipped: datetime | None,
+    resume_at: datetime | None = None,
+    *,
+    expected: TriggerRow | None = None,
 ) -> TriggerRow:
     """Pause a trigger; `first_skipped` is its first instant after now.
 
     What was due and not yet fired counts as skipped, too. One that is paused stays so, and gets a `resume_at` that is
-    given.
+    given. Here as below, `expected` is the row from which the instants were computed: when the trigger has been changed
+    or fired since, TriggerRefused says so.
     """
     async with db.transaction() as session:
         row = await _locked(session, name)
@@ -185,6 +192,7 @@ async def pause(
             if resume_at is not None and resume_at != row.resume_at:
                 await session.fetch("trigger_resume_at", row.id, resume_at)
             return await _read(session, row.id)
+        _unchanged(row, expected)
         paused = dataclasses.replace(row, state="paused", next_due_at=None, paused_at=now, resume_at=resume_at)
         revision = await _change(session, paused, now, "paused")
         first = first_skipped if row.next_due_at is None else row.next_due_at
@@ -194,7 +202,13 @@ async def pause(
 
 
 async def resume(
-    db: Database, name: str, now: datetime, skipped_until: datetime | None, next_due_at: datetime | None
+    db: Database,
+    name: str,
+    now: datetime,
+    skipped_until: datetime | None,
+    next_due_at: datetime | None,
+    *,
+    expected: TriggerRow | None = None,
 ) -> TriggerRow:
     """Resume a paused trigger; one that is not paused stays as it is.
 
@@ -205,6 +219,7 @@ async def resume(
         row = await _locked(session, name)
         if row.state != "paused":
             return row
+        _unchanged(row, expected)
         active = dataclasses.replace(row, state="active", next_due_at=next_due_at, paused_at=None, resume_at=None)
         await _change(session, active, now, "resumed")
         await _close_pause(session, row.id, now, skipped_until)
@@ -218,6 +233,8 @@ async def edit(
     change: TriggerEdit,
     next_due_at: datetime | None,
     last_due: datetime | None = None,
+    *,
+    expected: TriggerRow | None = None,
 ) -> TriggerRow:
     """Change a trigger. An edit that changes nothing leaves the row as it is, so repeating one is harmless.
 
@@ -229,6 +246,7 @@ async def edit(
         changed = _edited(row, change)
         if changed == row:
             return row
+        _unchanged(row, expected)
         is_active = row.state == "active"
         changed = dataclasses.replace(changed, next_due_at=next_due_at if is_active else None)
         revision = await _change(session, changed, now, "edited")
@@ -239,7 +257,13 @@ async def edit(
 
 
 async def unregister(
-    db: Database, name: str, now: datetime, last_due: datetime | None = None, *, trigger_id: UUID | None = None
+    db: Database,
+    name: str,
+    now: datetime,
+    last_due: datetime | None = None,
+    *,
+    trigger_id: UUID | None = None,
+    expected: TriggerRow | None = None,
 ) -> TriggerRow:
     """Delete a trigger; its ledger and its runs stay, and its name is free again. `last_due` as in `edit`.
 
@@ -249,6 +273,7 @@ async def unregister(
         if trigger_id is not None and (there := await _read(session, trigger_id)).state == "deleted":
             return there
         row = await _locked(session, name)
+        _unchanged(row, expected)
         deleted = dataclasses.replace(
             row, state="deleted", next_due_at=None, paused_at=None, resume_at=None, deleted_at=now
         )
@@ -263,6 +288,15 @@ async def _locked(session: Session, name: str) -> TriggerRow:
         raise _not_found(name, await session.fetch("trigger_names"))
     # Read again: what the lock waited for is not in the first one's snapshot.
     return await _read(session, locked[0]["id"])
+
+
+def _unchanged(row: TriggerRow, expected: TriggerRow | None) -> None:
+    if expected is not None and (row.id, row.revision, row.next_due_at) != (
+        expected.id,
+        expected.revision,
+        expected.next_due_at,
+    ):
+        raise TriggerRefused(f"trigger '{row.name}' was changed or fired at this very moment; try again")
 
 
 async def _read(session: Session, trigger_id: UUID) -> TriggerRow:

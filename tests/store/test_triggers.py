@@ -188,6 +188,24 @@ async def test_changes_at_once_come_one_after_the_other(database_url: str) -> No
         assert (await triggers.get(database, "a")).state == "paused"
 
 
+async def test_what_was_computed_from_an_older_row_is_not_written(db: Database) -> None:
+    old = await triggers.register(db, new(), NOON)
+    await fires.fire(db, [Fire(old.id, 1, NOON + HOUR, [NOON + HOUR], None, NOON + 2 * HOUR)], NOON + HOUR)
+    fired = await triggers.get(db, "a")
+    for attempt in (
+        triggers.pause(db, "a", NOON, NOON + HOUR, expected=old),
+        triggers.edit(db, "a", NOON, TriggerEdit({"every": 5}), NOON + HOUR, expected=old),
+        triggers.unregister(db, "a", NOON, expected=old),
+    ):
+        with pytest.raises(TriggerRefused, match="this very moment"):
+            await attempt
+    assert await triggers.get(db, "a") == fired
+    paused = await triggers.pause(db, "a", NOON + HOUR, NOON + 2 * HOUR, expected=fired)
+    await triggers.edit(db, "a", NOON + HOUR, TriggerEdit({"every": 5}), NOON + 2 * HOUR, expected=paused)
+    with pytest.raises(TriggerRefused, match="this very moment"):
+        await triggers.resume(db, "a", NOON + HOUR, None, NOON + 2 * HOUR, expected=paused)
+
+
 async def test_the_list_shows_last_runs_and_what_is_overdue(db: Database, make: Any) -> None:
     row = await triggers.register(db, new(), NOON)
     await triggers.register(db, new("b", next_due_at=datetime.now(UTC) + HOUR), NOON)
