@@ -6,15 +6,19 @@ Between the recorder and the real server stands a TCP proxy. A swallowed COMMIT 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from brain_core.errors import DatabaseUnreachable
-from brain_core.store import runs
+from brain_core.run import PlannedStep
+from brain_core.store import fires, queue, runs, triggers
 from brain_core.store.database import Database
+from brain_core.store.fires import Fire
+from brain_core.store.queue import NewRun
 
 Fault = Literal["everything", "reply"]
 # BindComplete: the beginning of the answer to a statement that has run (and, without a transaction, is committed).
@@ -164,3 +168,40 @@ async def test_a_result_that_arrives_late_does_not_take_the_run_back(db: Databas
     await recorder.finish_step(make.step(begun.run_id, 1, "two"))
     await recorder.finish_step(make.step(begun.run_id, 0, "one"))
     assert (await runs.get(db, begun.run_id)).position == 2
+
+
+STEP = (PlannedStep("one", "noop"),)
+
+
+@pytest.mark.parametrize("fault", ["everything", "reply"])
+@pytest.mark.parametrize("commit", ["register", "fire", "enqueue", "claim", "cancel", "release"])
+async def test_each_commit_of_the_queue_is_there_once(
+    commit: str, fault: Fault, proxy: Proxy, db: Database, make: Any
+) -> None:
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    steps = [{"name": "one", "type": "noop"}]
+    given = triggers.NewTrigger("a", "test", {}, "flow", "/f.py", "", {}, steps, next_due_at=noon)
+    first, second, me = NewRun("flow", "/f.py", STEP), NewRun("flow", "/f.py", STEP), make.worker()
+    async with await Database.open(await proxy.start(), command_timeout=0.5) as through:
+
+        async def at(name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+            if name == commit:
+                proxy.swallow(fault)
+                with pytest.raises(DatabaseUnreachable):
+                    await work()
+                assert proxy.swallowed, "the fault has hit nothing"
+            return await work()
+
+        await at("register", lambda: triggers.register(through, given, noon))
+        fire = Fire(given.id, 1, noon, [noon], None, None)
+        await at("fire", lambda: fires.fire(through, [fire], noon))
+        for run in (first, second):
+            await at("enqueue" if run is first else "", lambda run=run: queue.enqueue(through, run))  # type: ignore[misc]
+        claimed = await at("claim", lambda: queue.claim(through, me, 2, known=[]))
+        assert [one.run_id for one in claimed] == [fire.run_ids[0], first.run_id]
+        assert await at("cancel", lambda: queue.cancel_request(through, second.run_id, "x", ["mail"])) == "cancelled"
+        await at("release", lambda: queue.release(through, me.id, [(first.run_id, 1)]))
+    assert await runs.counts(db) == {"queued": 1, "running": 1, "cancelled": 1}
+    assert [(one.outcome, one.run_id) for one in await fires.ledger(db, given.id)] == [("fired", fire.run_ids[0])]
+    assert len(await fires.revisions(db, given.id)) == 1
+    assert len(await make.sql(db, "SELECT FROM brain.deliveries")) == 1
