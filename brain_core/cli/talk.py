@@ -24,6 +24,7 @@ class Talk:
 
     def __init__(self) -> None:
         self._fd = _descriptor_that_may_block()
+        self._encoding = getattr(output.stderr(), "encoding", None) or "utf-8"
         self._changed = threading.Condition()
         self._waiting: deque[str] = deque()
         self._chars = 0
@@ -95,11 +96,11 @@ class Talk:
                     self._changed.notify_all()
 
     def _written(self, text: str) -> bool:
-        # Not by way of sys.stderr: its lock, held by a thread that waits for a reader, would stop everybody else.
+        # Not by way of the stream: its lock, held by a thread that waits for a reader, would stop everybody else.
         data = memoryview(text.encode(output.stderr().encoding or "utf-8", "backslashreplace"))
         try:
             while data:
-                data = data[os.write(self._fd or 2, data[:_PIECE]) :]
+                data = data[os.write(-1 if self._fd is None else self._fd, data[:_PIECE]) :]
         except OSError:
             return False
         return True
