@@ -59,7 +59,12 @@ class Talk:
         with self._changed:
             if self._left_out:
                 self._add("")
-            self._changed.wait_for(self._all_written, patience)
+            # Looked at again and again: a signal that comes just before a wait without end would be heard after it.
+            waited = 0.0
+            while not self._changed.wait_for(self._all_written, _STALL):
+                waited += _STALL
+                if patience is not None and waited >= patience:
+                    return
 
     def _all_written(self) -> bool:
         return not self._chars
