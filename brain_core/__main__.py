@@ -30,7 +30,8 @@ def main() -> int:
             # All is said and done, and the interpreter takes itself apart.
             _on_ctrl_c(code)
     except KeyboardInterrupt:
-        _on_ctrl_c(INTERRUPTED)
+        # Interrupted in its imports, or again while it ended: what is in its buffers nobody reads.
+        os._exit(INTERRUPTED)
     finally:
         gc.freeze()
     return code

@@ -251,18 +251,37 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
-        return _without_password(value.get_secret_value())
+        try:
+            return split_password(value.get_secret_value(), mask="***")[0]
+        except ConfigError:
+            return "***"
     return str(value) if isinstance(value, Path) else value
 
 
-def _without_password(url: str) -> str:
-    """Return a database URL with its password, in whichever part of it, masked."""
-    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+def split_password(url: str, *, mask: str | None = None) -> tuple[str, str | None]:
+    """Return a database URL without its password, in whichever part of it that is, and the password.
 
-    parts = urlsplit(url)
+    With a `mask`, that stands where the password was. ConfigError when it is not a URL.
+    """
+    from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"database_url is not a URL: {error}") from None
     account, at, host = parts.netloc.rpartition("@")
-    user, colon, _ = account.partition(":")
-    query = [(key, "***" if "pass" in key.lower() else value) for key, value in parse_qsl(parts.query)]
-    netloc = f"{user}{':***' if colon else ''}{at}{host}"
-    shown = parts._replace(scheme="", netloc="", query=urlencode(query, safe="/*"))
-    return f"{parts.scheme}://{netloc}{urlunsplit(shown)}"
+    user, colon, word = account.partition(":")
+    password = unquote(word) if colon else None
+    kept = []
+    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        if "pass" not in key.lower():
+            kept.append((key, value))
+            continue
+        if key == "password":
+            password = value
+        if mask is not None:
+            kept.append((key, mask))
+    netloc = f"{user}{f':{mask}' if colon and mask else ''}{at}{host}"
+    # Put together by hand: urlunsplit drops an empty host, without which psql does not know a URL.
+    rest = urlunsplit(parts._replace(scheme="", netloc="", query=urlencode(kept, safe="/*")))
+    return f"{parts.scheme}://{netloc}{rest}", password

@@ -14,11 +14,10 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from brain_core.errors import WorkflowFileError, nearest
 from brain_core.loader_checks import step_problem, workflow_problem
@@ -27,8 +26,7 @@ from brain_core.loader_source import one_line, read_source
 from brain_core.workflow import Step, Workflow, a_value
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedWorkflow:
+class LoadedWorkflow(NamedTuple):
     """A workflow with what a record of it needs.
 
     `sources` holds the file's text and that of every module that it imported from its folder, each by its path in that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from typing import Any
 
 from brain_core.placeholders import Placeholder, find
@@ -12,35 +13,42 @@ from brain_core.workflow import Step, Workflow, template_fields
 
 def step_problem(step: Step, workflow: Workflow) -> str | None:
     """Return why a step could not run as its author means it, or None."""
-    kind = type(step)
-    who = f"step '{step.name}'"
-    if kind.run is Step.run:
-        return f"{who}: the class {kind.__name__} has no run(); a step type defines one"
-    if not callable(kind.run):
-        return f"{who}: run of the class {kind.__name__} is not a method; write: def run(self, ctx)"
-    if not _takes_one(step.run):
-        return f"{who}: {kind.__name__}.run is called with the context; write: def run(self, ctx)"
+    if (problem := _run_problem(type(step))) is not None:
+        return f"step '{step.name}': {problem}"
     return _silent_text(step, workflow)
+
+
+# Bounded: a process that loads files again and again makes new classes each time.
+@lru_cache(maxsize=256)
+def _run_problem(kind: type[Step]) -> str | None:
+    if kind.run is Step.run:
+        return f"the class {kind.__name__} has no run(); a step type defines one"
+    if not callable(kind.run):
+        return f"run of the class {kind.__name__} is not a method; write: def run(self, ctx)"
+    bound = isinstance(inspect.getattr_static(kind, "run"), staticmethod | classmethod)
+    if not _takes(kind.run, (None,) if bound else (None, None)):
+        return f"{kind.__name__}.run is called with the context; write: def run(self, ctx)"
+    return None
 
 
 def workflow_problem(workflow: Workflow) -> str | None:
     """Return why the workflow's `on_finished` could not be called, or None."""
     hook = workflow.on_finished
-    if hook is None or _takes_one(hook):
+    if hook is None or _takes(hook, (None,)):
         return None
     name = getattr(hook, "__name__", type(hook).__name__)
     shown = name if name.isidentifier() else "finished"
     return f"on_finished is called with the finished run, which {name} does not take; write: def {shown}(run)"
 
 
-def _takes_one(call: Callable[..., Any]) -> bool:
-    """Whether a call with one argument fits; True where nobody can know."""
+def _takes(call: Callable[..., Any], arguments: tuple[None, ...]) -> bool:
+    """Whether a call with so many arguments fits; True where nobody can know."""
     try:
         signature = inspect.signature(call)
     except (TypeError, ValueError):
         return True
     try:
-        signature.bind(None)
+        signature.bind(*arguments)
     except TypeError:
         return False
     return True

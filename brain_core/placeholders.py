@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from brain_core.errors import PlaceholderError
 
@@ -64,8 +64,7 @@ def _near() -> re.Pattern[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     """One `{…}`: its dotted path, its default where it has one, and its place in the template (`text[start:end]`)."""
 
     path: tuple[str, ...]
@@ -82,8 +81,7 @@ class Placeholder:
         return "{" + ".".join(self.path) + default + "}"
 
 
-@dataclass(frozen=True, slots=True)
-class Escape:
+class Escape(NamedTuple):
     """One `{{name}}`: the text that it stands for, `{name}`, and its place in the template."""
 
     text: str
@@ -91,8 +89,7 @@ class Escape:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class NearMiss:
+class NearMiss(NamedTuple):
     """Text that is no placeholder and may be meant as one: `{step|text}`, `{step!r}`, `{step:>10}`, `{ step }`.
 
     `rest` is what stands behind the name (`|text`, `!r`, `:>10`); `padded` says that blanks follow the brace.
@@ -188,25 +185,26 @@ def find(template: str) -> tuple[Placeholder, ...]:
     return tuple(piece for piece in parse(template) if isinstance(piece, Placeholder))
 
 
-@dataclass(frozen=True, slots=True)
-class Previous:
+class Previous(NamedTuple):
     """The last successful run of the same workflow, as it was pinned when this run started."""
 
     run_id: str
     outputs: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+_NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+
+class Scope(NamedTuple):
     """Everything that the placeholders of one step may read.
 
     `steps` holds the outputs of the steps that have finished; `previous` is None when no earlier run succeeded;
     `trigger` is None when no trigger started the run.
     """
 
-    steps: Mapping[str, Json] = field(default_factory=dict)
-    inputs: Mapping[str, Json] = field(default_factory=dict)
-    run: Mapping[str, Json] = field(default_factory=dict)
+    steps: Mapping[str, Json] = _NOTHING
+    inputs: Mapping[str, Json] = _NOTHING
+    run: Mapping[str, Json] = _NOTHING
     previous: Previous | None = None
     trigger: Mapping[str, Json] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 RunStatus = Literal["queued", "running", "parked", "success", "failed", "cancelled"]
 StepStatus = Literal["running", "success", "failed", "interrupted", "skipped", "cancelled"]
@@ -27,8 +27,7 @@ LEGAL: Mapping[str, frozenset[str]] = {
 """Which other status of a run may follow which; the database's triggers refuse the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
+class PlannedStep(NamedTuple):
     """A step as it was planned when the run was created."""
 
     name: str

@@ -48,9 +48,11 @@ def stop(as_json: AsJson = False) -> None:
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Say whether the embedded PostgreSQL runs, and where; nothing is started."""
-    configured, server = _database()
+    from brain_core.config import split_password
+
+    configured, server, _ = _database()
     if configured is not None:
-        _show({"embedded": False, "running": None, "url": _without_password(configured)[0]}, as_json)
+        _show({"embedded": False, "running": None, "url": split_password(configured)[0]}, as_json)
     else:
         _show(_status_of(server), as_json)
 
@@ -58,20 +60,24 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def url() -> None:
     """Print a URL that any PostgreSQL client takes, without a password; the embedded PostgreSQL is started."""
-    configured, server = _database()
-    output.emit(server.ensure() if configured is None else _without_password(configured)[0])
+    from brain_core.config import split_password
+
+    configured, server, _ = _database()
+    output.emit(server.ensure() if configured is None else split_password(configured)[0])
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def psql(context: typer.Context) -> None:
     """Open psql on the database; what follows is handed to psql, such as -c 'SELECT 1'."""
-    configured, server = _database()
+    from brain_core.config import split_password
+
+    configured, server, _ = _database()
     if configured is None:
         # psql takes the place of this process and keeps its lock: the server stays up while it runs.
         target = server.ensure()
         server.hand_on()
     else:
-        target, password = _without_password(configured)
+        target, password = split_password(configured)
         if password is not None:
             os.environ["PGPASSWORD"] = password  # in the arguments every user of the machine could read it
     program = str(server.psql_path)
@@ -82,21 +88,25 @@ def psql(context: typer.Context) -> None:
         raise DatabaseUnreachable(f"cannot run {program}: {error.strerror}") from error
 
 
-def _database() -> tuple[str | None, EmbeddedServer]:
-    """Return the URL of the configured database, if there is one, and the embedded server."""
+def _database() -> tuple[str | None, EmbeddedServer, str]:
+    """Return the URL of the configured database, if there is one, the embedded server, and where the URL came from."""
     from brain_core.config import load_settings
     from brain_core.embedded import EmbeddedServer
 
-    settings = load_settings().settings
+    loaded = load_settings()
+    settings = loaded.settings
     configured = None if settings.database_url is None else settings.database_url.get_secret_value()
-    return configured, EmbeddedServer(settings.home, settings.embedded_idle)
+    return configured, EmbeddedServer(settings.home, settings.embedded_idle), loaded.origin("database_url")
 
 
 def _own_server(verb: str) -> EmbeddedServer:
-    configured, server = _database()
+    from brain_core.config import split_password
+
+    configured, server, origin = _database()
     if configured is not None:
-        shown = _without_password(configured)[0]
-        raise UsageError(f"the configured database ({shown}) is not ours to {verb}; unset database_url to use our own")
+        shown = split_password(configured)[0]
+        unset = f"unset database_url (from {origin}) to use our own"
+        raise UsageError(f"the configured database ({shown}) is not ours to {verb}; {unset}")
     return server
 
 
@@ -120,26 +130,3 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     for name, value in found.items():
         shown = "-" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
         output.emit(f"{name.replace('_', ' '):<15} {output.one_line(shown)}")
-
-
-def _without_password(url: str) -> tuple[str, str | None]:
-    """Return the URL without its password, and the password."""
-    from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
-
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UsageError(f"database_url is not a URL: {error}") from error
-    who, at, where = parts.netloc.rpartition("@")
-    user, colon, password = who.partition(":")
-    found = unquote(password) if colon else None
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in query if "pass" not in name.lower()]
-    if len(kept) < len(query):
-        found = dict(query).get("password", found)
-        parts = parts._replace(query=urlencode(kept, safe="/"))
-    bare = parts._replace(netloc=user + at + where).geturl()
-    # urlunsplit drops an empty host, without which psql does not know a URL.
-    if not parts.netloc and not bare.startswith(f"{parts.scheme}://"):
-        bare = bare.replace(":", "://", 1)
-    return bare, found

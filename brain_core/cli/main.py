@@ -208,7 +208,7 @@ def _dispatch(arguments: list[str] | None) -> int:
     except typer.TyperException as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        output.note("brain: interrupted")
+        output.last_word("brain: interrupted")
         return INTERRUPTED
     except SystemExit as stop:
         # Typer ends so when the reader of its help or its completion went away.

@@ -57,6 +57,18 @@ def note(text: str) -> None:
     talk(text + "\n")
 
 
+def last_word(text: str) -> None:
+    """Write a line of talk unless that would wait for a reader: for a command that is being interrupted."""
+    import select
+
+    try:
+        ready = bool(select.select([], [stderr()], [], 0)[1])
+    except (OSError, TypeError, ValueError):  # no descriptor
+        ready = True
+    if ready:
+        note(text)
+
+
 def talk(text: str) -> None:
     """Write text to stderr as it is, without a line end; nothing happens when that cannot be done."""
     try:

@@ -119,7 +119,10 @@ def _print_step(run: Run, step: StepRun) -> None:
     if step.log:
         _block("log", step.log, "  ", run, whole=None)
     for name, value in step.details.items():
-        output.emit(f"  {output.one_line(name)}: {output.shorten(output.one_line(output.as_text(value)), 200)}")
+        if isinstance(value, str) and "\n" in value:
+            _block(output.one_line(name), value, "  ", run, whole=None)
+        else:
+            output.emit(f"  {output.one_line(name)}: {output.shorten(output.one_line(output.as_text(value)), 200)}")
 
 
 def _block(label: str, text: str, indent: str, run: Run, whole: str | None, label_width: int = 0) -> None:

@@ -24,6 +24,7 @@ class Talk:
 
     def __init__(self) -> None:
         self._fd = _descriptor_that_may_block()
+        self._encoding = getattr(output.stderr(), "encoding", None) or "utf-8"
         self._changed = threading.Condition()
         self._waiting: deque[str] = deque()
         self._chars = 0
@@ -58,7 +59,12 @@ class Talk:
         with self._changed:
             if self._left_out:
                 self._add("")
-            self._changed.wait_for(self._all_written, patience)
+            # Looked at again and again: a signal that comes just before a wait without end would be heard after it.
+            waited = 0.0
+            while not self._changed.wait_for(self._all_written, _STALL):
+                waited += _STALL
+                if patience is not None and waited >= patience:
+                    return
 
     def _all_written(self) -> bool:
         return not self._chars
@@ -95,11 +101,11 @@ class Talk:
                     self._changed.notify_all()
 
     def _written(self, text: str) -> bool:
-        # Not by way of sys.stderr: its lock, held by a thread that waits for a reader, would stop everybody else.
+        # Not by way of the stream: its lock, held by a thread that waits for a reader, would stop everybody else.
         data = memoryview(text.encode(output.stderr().encoding or "utf-8", "backslashreplace"))
         try:
             while data:
-                data = data[os.write(self._fd or 2, data[:_PIECE]) :]
+                data = data[os.write(-1 if self._fd is None else self._fd, data[:_PIECE]) :]
         except OSError:
             return False
         return True

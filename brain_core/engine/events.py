@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from brain_core.run import Run, StepRun
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """The start of the run is committed."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(NamedTuple):
     """A step begins; nothing of it is recorded yet."""
 
     position: int
@@ -25,30 +22,26 @@ class StepStarted:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(NamedTuple):
     """A step says something; not recorded by this event."""
 
     name: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(NamedTuple):
     """The result of a step is committed."""
 
     step: StepRun
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(NamedTuple):
     """The end of the run is committed."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class HookProblem:
+class HookProblem(NamedTuple):
     """A hook failed or took too long, or what comes after the run could not be done; the run is as it was."""
 
     text: str

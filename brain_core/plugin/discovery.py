@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
-from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
+from typing import NamedTuple
 
 from brain_core.plugin.spec import ENTRY_POINT_GROUP
 
@@ -25,8 +25,7 @@ class _Parser(ConfigParser):
         return optionstr  # names keep their case
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One entry point of the group `brain`; `trouble` says why it can be loaded by nobody."""
 
     name: str

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from brain_core.run import WORKFLOW_RECEIVER
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from brain_core.store.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One receiver of one run's end. `attempts` counts those who picked it up after the process that ended the run.
 
     `file` is the workflow's, `owner` says which living process has it in hand (`pid 4711 on host`).

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from brain_core.errors import DatabaseError, SchemaTooNew
 from brain_core.store.statements import statement
@@ -26,8 +25,7 @@ LOCK_PATIENCE = 60.0
 _UNDEFINED = ("42P01", "3F000")
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """One file `NNNN_name.sql`."""
 
     number: int
@@ -36,8 +34,7 @@ class Migration:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaState:
+class SchemaState(NamedTuple):
     """How the schema stands against the migrations: applied names, missing names, and what is wrong (None: nothing)."""
 
     state: Literal["current", "behind", "fresh", "too new", "changed"]

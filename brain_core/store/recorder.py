@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from brain_core.errors import ClaimLost, DatabaseError, DatabaseUnreachable
@@ -34,8 +33,7 @@ _BETWEEN_RECEIVERS = "\x1f"
 _END_COLUMNS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class RunStart:
+class RunStart(NamedTuple):
     """A run that begins now, with claim 1. `inputs`, `planned` and `trigger` are JSON texts."""
 
     run_id: UUID
@@ -49,8 +47,7 @@ class RunStart:
     retry_of: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnd:
+class StepEnd(NamedTuple):
     """The result of one attempt. The ages are seconds before the moment it is handed over, by a monotonic clock.
 
     `output` and `details` are JSON texts; `output` is None when there is none.
@@ -71,8 +68,7 @@ class StepEnd:
     age_ended: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnd:
+class RunEnd(NamedTuple):
     """The end of a run, with the last attempt (None when no step ran since the last StepEnd) and who is to be told."""
 
     run_id: UUID

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from brain_core.errors import RunNotFound
@@ -27,8 +26,7 @@ SILENT_SECONDS = 30.0
 """How long beyond its lease an owner may be silent before the history counts as wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """Something that the history must not hold (G13)."""
 
     rule: str

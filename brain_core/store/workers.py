@@ -6,8 +6,7 @@ The row of a worker is inserted by the Recorder with its first run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from brain_core.run import FINAL, WORKFLOW_RECEIVER, RunStatus
@@ -19,8 +18,7 @@ MAX_TAKEOVERS = 3
 """How many workers may die with a run before it is parked (G16)."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerIdentity:
+class WorkerIdentity(NamedTuple):
     """A process that owns runs. `process_started` is the start time in the kernel's own unit; `lease` is in seconds."""
 
     id: UUID
@@ -36,7 +34,7 @@ class WorkerIdentity:
     @property
     def row(self) -> tuple[object, ...]:
         """The values in the order of the columns."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,3 +104,16 @@ def test_ctrl_c_ends_a_run_that_nobody_reads(database, brain, tmp_path):
         run.end()
     assert run.process.returncode == 130
     assert "[2/2] stay: cancelled" in told
+
+
+def test_another_ctrl_c_ends_a_command_that_only_waits_for_its_reader(database, brain, tmp_path):
+    run = Unread(tmp_path, database, stays=True)
+    try:
+        assert run.report() == "in the second step"
+        run.process.send_signal(signal.SIGINT)
+        assert run.report() == "cancelled"
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(timeout=60) == 130
+        assert json.loads(brain("history", "--json").stdout)[0]["status"] == "cancelled"
+    finally:
+        run.end()

@@ -32,3 +32,9 @@ def test_a_password_that_is_not_escaped_is_refused_and_not_shown(mark: str, monk
 def test_ordinary_urls_pass(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_BRAIN_DATABASE_URL", url)
     assert load_settings().settings.database_url is not None
+
+
+def test_what_is_not_a_url_is_not_shown_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_BRAIN_DATABASE_URL", f"postgresql://[u:{HIDDEN}@localhost/db")
+    shown = {name: value for name, value, _ in load_settings().entries()}
+    assert shown["database_url"] == "***"

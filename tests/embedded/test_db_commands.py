@@ -54,6 +54,7 @@ def test_configured_database_is_not_ours(brain, verb: str) -> None:  # type: ign
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"(postgresql://ann@db.example/brain) is not ours to {verb}" in done.stderr
+    assert "unset database_url (from THE_BRAIN_DATABASE_URL)" in done.stderr
     assert SECRET not in done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 from brain_core.engine.identity import boot_seconds, is_dead, this_process
 
@@ -17,12 +16,12 @@ def test_this_process_lives() -> None:
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_first() -> None:
-    assert is_dead(replace(this_process(), started="1")) is True
+    assert is_dead(this_process()._replace(started="1")) is True
 
 
 def test_a_process_of_another_boot_or_namespace_cannot_be_judged_from_here() -> None:
-    assert is_dead(replace(this_process(), boot_id="another")) is None
-    assert is_dead(replace(this_process(), pid_namespace="4")) is None
+    assert is_dead(this_process()._replace(boot_id="another")) is None
+    assert is_dead(this_process()._replace(pid_namespace="4")) is None
 
 
 def test_a_child_is_alive_until_it_is_killed_and_reaped_or_not() -> None:
@@ -31,7 +30,7 @@ def test_a_child_is_alive_until_it_is_killed_and_reaped_or_not() -> None:
     ) as child:
         assert child.stdout is not None
         pid, started = child.stdout.readline().split()
-        process = replace(this_process(), pid=int(pid), started=started)
+        process = this_process()._replace(pid=int(pid), started=started)
         assert is_dead(process) is False
         child.kill()
         # Not reaped yet: a zombie holds no run.

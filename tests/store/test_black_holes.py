@@ -6,8 +6,12 @@ Between the recorder and the real server stands a TCP proxy. A swallowed COMMIT 
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +24,14 @@ from brain_core.store.database import Database
 from brain_core.store.fires import Fire
 from brain_core.store.queue import NewRun
 
+FLOW = """
+from brain_core import FunctionStep, Workflow
+
+def one():
+    return 1
+
+workflow = Workflow(name="flow", steps=[FunctionStep(name="one", function=one)])
+"""
 Fault = Literal["everything", "reply"]
 # BindComplete: the beginning of the answer to a statement that has run (and, without a transaction, is committed).
 BIND_COMPLETE = b"2\x00\x00\x00\x04"
@@ -32,6 +44,8 @@ class Proxy:
         self._parts = urlsplit(url)
         self._links: list[Link] = []
         self._server: asyncio.Server | None = None
+        self.sent = bytearray()
+        """What clients have sent."""
         self.whole = False
         """Whether new connections are swallowed too."""
 
@@ -63,7 +77,7 @@ class Proxy:
             upstream = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         else:
             upstream = await asyncio.open_connection(host, port)
-        link = Link((reader, writer), upstream)
+        link = Link((reader, writer), upstream, self.sent)
         link.fault = "everything" if self.whole else None
         self._links.append(link)
         await link.over
@@ -72,8 +86,9 @@ class Proxy:
 class Link:
     """One connection through the proxy."""
 
-    def __init__(self, client: Any, server: Any) -> None:
+    def __init__(self, client: Any, server: Any, sent: bytearray) -> None:
         self.fault: Fault | None = None
+        self._sent = sent
         self.swallowed = 0
         self._writers = (client[1], server[1])
         self.over = asyncio.gather(
@@ -83,6 +98,8 @@ class Link:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         try:
             while data := await reader.read(65536):
+                if up:
+                    self._sent += data
                 if self.fault == "reply" and not up and BIND_COMPLETE in data:
                     self.fault = "everything"  # it is committed, and nobody will hear of it
                 if self.fault == "everything":
@@ -159,6 +176,31 @@ async def test_a_network_that_stays_a_black_hole_is_given_up(proxy: Proxy, db: D
         with pytest.raises(DatabaseUnreachable):
             await recorder.start_run(make.start())
     assert await runs.counts(db) == {}
+
+
+@pytest.mark.parametrize("pooler", [False, True])
+async def test_behind_a_pooler_nothing_is_asked_for_that_it_refuses(
+    pooler: bool, proxy: Proxy, database_url: str, tmp_path: Path
+) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(FLOW)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "brain_core", "run", str(flow)],
+        env={
+            **os.environ,
+            "THE_BRAIN_DATABASE_URL": await proxy.start(),
+            "THE_BRAIN_DATABASE_POOLER": str(pooler),
+            "THE_BRAIN_BEAT": "0.05",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # Statements with names of their own, and settings at the start of a connection.
+    assert [word in proxy.sent for word in (b"__asyncpg_stmt", b"plan_cache_mode")] == [not pooler] * 2
+    assert b"application_name" in proxy.sent
 
 
 async def test_a_result_that_arrives_late_does_not_take_the_run_back(db: Database, make: Any) -> None:

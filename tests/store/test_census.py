@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from brain_core.engine.sweep import census, worker_identity
@@ -15,7 +14,7 @@ async def test_a_dead_process_is_not_counted_as_alive_before_any_sweep(db: Datab
     mine = worker_identity("run", 15.0)
     for worker in (
         mine,
-        replace(make.worker(), boot_id=mine.boot_id, pid_namespace=mine.pid_namespace, process_started="0"),
+        make.worker()._replace(boot_id=mine.boot_id, pid_namespace=mine.pid_namespace, process_started="0"),
         make.worker(host="elsewhere"),
         make.worker(host="silent"),
     ):

@@ -108,3 +108,14 @@ async def test_only_final_runs_can_be_deleted(db: Database, make: Any) -> None:
     with pytest.raises(RunNotFound):
         await runs.get(db, done)
     assert await make.sql(db, "SELECT FROM brain.step_runs UNION ALL SELECT FROM brain.deliveries") == []
+
+
+async def test_the_row_of_a_step_that_runs_is_read(db: Database, make: Any) -> None:
+    recorder, begun = make.recorder(db), make.start()
+    await recorder.start_run(begun)
+    row = _AGAIN.replace("'success'", "'running'").replace("started_at, started_at", "started_at, NULL")
+    await make.sql(db, row, begun.run_id)
+    (step,) = (await runs.get(db, begun.run_id)).steps
+    assert (step.name, step.status, step.ended_at, step.seconds) == ("one", "running", None, None)
+    await make.sql(db, "UPDATE brain.step_runs SET status = 'success', ended_at = started_at")
+    await recorder.finish_run(make.success(begun.run_id))
