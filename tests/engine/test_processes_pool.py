@@ -101,6 +101,21 @@ async def test_a_load_that_its_caller_gave_up_serves_the_next_one(pool, flow, fi
     assert [await pid_of(await second)] == pool.pids
 
 
+async def test_closing_ends_what_is_still_loading(pool, flow, fifo, told, gone):
+    ready, gate = fifo("ready"), fifo("gate")
+    file = flow(f"Path({str(ready)!r}).write_text(str(os.getpid()))\nPath({str(gate)!r}).read_text()")
+    loading = asyncio.ensure_future(pool.runner_for(file))
+    pid = int(await told(ready, loading))
+    starting = asyncio.ensure_future(pool.runner_for(flow("", name="other")))
+    await asyncio.sleep(0)
+    await pool.close()
+    await gone(pid, 0)
+    await asyncio.wait([loading, starting])
+    assert loading.cancelled()
+    assert starting.cancelled()
+    assert pool.pids == []
+
+
 async def test_closing_ends_every_process_and_what_runs_in_it(pool, flow, gone):
     body = """
     class Waits(Step):

@@ -46,7 +46,10 @@ class Frames:
                 raise ValueError(f"a frame of {size:,} bytes; the limit is {self._limit:,}")
             if len(buffer) - at - 4 < size:
                 break
-            messages += json.loads(buffer[at + 4 : at + 4 + size])
+            batch = json.loads(buffer[at + 4 : at + 4 + size])
+            if not isinstance(batch, list) or not all(isinstance(message, dict) for message in batch):
+                raise ValueError("a frame that holds something else")
+            messages += batch
             at += 4 + size
         if at:
             del buffer[:at]
@@ -125,11 +128,13 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for message in self._frames.feed(data):
-                self._receive(message)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            messages = self._frames.feed(data)
+        except (ValueError, RecursionError) as error:
             self._say_lost(f"what came over it is no message ({error})")
             self.abort()
+            return
+        for message in messages:
+            self._receive(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -129,7 +130,7 @@ class RunnerPool:
             ours = loading is None
             if loading is None:
                 loading = self._loading[file] = asyncio.ensure_future(self._load(file))
-                loading.add_done_callback(lambda task: self._loading.pop(file, None))
+                loading.add_done_callback(partial(self._loaded, file))
             # Shielded: others may wait for the same load.
             version = await asyncio.shield(loading)
             if ours:
@@ -154,8 +155,10 @@ class RunnerPool:
 
     async def close(self) -> None:
         """End all processes; steps that still run in them are ended."""
-        for loading in list(self._loading.values()):
-            loading.cancel()
+        loading = list(self._loading.values())
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
         for version in self._current.values():
             if version.timer is not None:
                 version.timer.cancel()
@@ -179,6 +182,12 @@ class RunnerPool:
         # Whoever asked for it may have been cancelled, so that nobody takes it.
         self._end_later(version)
         return version
+
+    def _loaded(self, file: str, task: asyncio.Task[_Version]) -> None:
+        self._loading.pop(file, None)
+        if not task.cancelled():
+            # Looked at here: those who asked may all have been cancelled.
+            task.exception()
 
     def _end_later(self, version: _Version) -> None:
         idle = max(self._settings.idle, _LEAST_IDLE)

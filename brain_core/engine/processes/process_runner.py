@@ -96,7 +96,14 @@ class ProcessRunner:
         """Fork a process; nothing is loaded in it yet."""
         child = await spawner.spawn(silence=settings.silence, limit=settings.limit)
         runner = cls(child, settings, hear)
-        runner._link = await Link.open(child.link, runner._receive, runner._link_lost, settings.limit)
+        try:
+            runner._link = await Link.open(child.link, runner._receive, runner._link_lost, settings.limit)
+        except BaseException:
+            # Its ends close: the process sees it and is gone.
+            runner._output.close()
+            child.link.close()
+            child.close()
+            raise
         child.exited.add_done_callback(lambda _: runner._link_lost("exited"))
         runner._beat()
         return runner
@@ -144,6 +151,10 @@ class ProcessRunner:
     async def close(self) -> None:
         """End the process; steps that still run in it are ended with what they started."""
         self.retired = True
+        if self.plan is None:
+            # Nothing of it has run yet, and an import need not hear us.
+            await self._end("was closed")
+            return
         if self._why is None:
             self._why = "was closed"
             self._link.send({"op": "close"})
@@ -236,7 +247,7 @@ class ProcessRunner:
             if call is not None and call.on_live is not None:
                 call.on_live(str(message["text"]))
             return
-        call = self._calls.get(message["id"])
+        call = self._calls.get(message.get("id", 0))
         if call is not None and not call.future.done():
             call.future.set_result(message)
 

@@ -42,6 +42,7 @@ class Child:
         self.pid = 0
         self._kill = kill
         self._pidfd = -1
+        self._closed = False
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[int] = loop.create_future()
         self.exited: asyncio.Future[int | None] = loop.create_future()
@@ -49,7 +50,7 @@ class Child:
 
     def is_forked(self, pid: int) -> None:
         self.pid = pid
-        if hasattr(os, "pidfd_open"):
+        if not self._closed and hasattr(os, "pidfd_open"):
             with suppress(OSError):
                 self._pidfd = os.pidfd_open(pid)
         if not self.started.done():
@@ -87,6 +88,7 @@ class Child:
 
     def close(self) -> None:
         """Let go of what is left open on our side."""
+        self._closed = True
         self.guard.close()
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -163,10 +165,13 @@ class Spawner:
             child = self._ask_for(silence, limit)
             try:
                 await child.started
-            except RunnerDied:
+            except BaseException as error:
+                # Also for a process that is forked after its caller was cancelled: it sees the end of its link.
                 child.link.close()
                 child.close()
                 os.close(child.output)
+                if not isinstance(error, RunnerDied):
+                    raise
                 # The zygote may have died before it saw the request: the next one is a new one.
                 if attempt == 2:
                     raise
