@@ -192,7 +192,7 @@ class Previous(NamedTuple):
     outputs: Mapping[str, Json]
 
 
-_NOTHING: Mapping[str, Json] = MappingProxyType({})
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Scope(NamedTuple):
@@ -202,9 +202,9 @@ class Scope(NamedTuple):
     `trigger` is None when no trigger started the run.
     """
 
-    steps: Mapping[str, Json] = _NOTHING
-    inputs: Mapping[str, Json] = _NOTHING
-    run: Mapping[str, Json] = _NOTHING
+    steps: Mapping[str, Json] = NOTHING
+    inputs: Mapping[str, Json] = NOTHING
+    run: Mapping[str, Json] = NOTHING
     previous: Previous | None = None
     trigger: Mapping[str, Json] | None = None
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from brain_core.engine.runner import Plan
-from brain_core.placeholders import Json, Previous
+from brain_core.placeholders import NOTHING, Json, Previous
 from brain_core.run import Run, StepRun
 from brain_core.store.codec import decode, encode
 from brain_core.store.recorder import Recorder, RunStart
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(NamedTuple):
     """A running run that is ours under `claim`, at the step `position`.
 
     `at` is the database's time at the moment when this was made. `outputs` (JSON texts) and `steps` are what earlier
@@ -27,9 +26,9 @@ class Beginning:
     claim: int
     at: datetime
     position: int = 0
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = NOTHING
     steps: tuple[StepRun, ...] = ()
-    attempts: Mapping[int, int] = field(default_factory=dict)
+    attempts: Mapping[int, int] = NOTHING
     previous: Previous | None = None
 
 

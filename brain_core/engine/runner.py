@@ -7,19 +7,17 @@ the code may live in this process (`LocalRunner`), in a thread of it (`ThreadRun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from brain_core.placeholders import Json, Previous
+from brain_core.placeholders import NOTHING, Json, Previous
 from brain_core.run import PlannedStep, Run
 
 MAX_OUTPUT = 16 * 1024 * 1024
 """The largest output of a step where nothing else is set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A loaded workflow as the engine sees it: what would run, from which source, and what it needs to know."""
 
     workflow: str
@@ -34,7 +32,7 @@ class Plan:
     on_interrupt: Literal["fail", "resume"] = "fail"
     schedule: tuple[str, Mapping[str, Json]] | None = None
     """The workflow's own trigger: the name of its type and its configuration."""
-    inputs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Json]] = NOTHING
     """For each declared input its `type`, whether it is `required`, and its `default`."""
 
     @property
@@ -42,8 +40,7 @@ class Plan:
         return any("previous" in names for names in self.reads)
 
 
-@dataclass(frozen=True, slots=True)
-class StepRequest:
+class StepRequest(NamedTuple):
     """Run one attempt of the step at `position` (from 0) with the values that its placeholders read.
 
     `outputs` are those of earlier steps, as JSON text; `facts` is what `{run.…}` reads.
@@ -52,15 +49,14 @@ class StepRequest:
     run_id: str
     position: int
     attempt: int
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, Json] = field(default_factory=dict)
-    facts: Mapping[str, Json] = field(default_factory=dict)
+    outputs: Mapping[str, str] = NOTHING
+    inputs: Mapping[str, Json] = NOTHING
+    facts: Mapping[str, Json] = NOTHING
     previous: Previous | None = None
     trigger: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepReply:
+class StepReply(NamedTuple):
     """How the attempt ended. `output` (None unless it succeeded) and `details` are JSON text as the store keeps it."""
 
     status: Literal["success", "failed"]

@@ -37,8 +37,7 @@ class WorkerIdentity(NamedTuple):
         return tuple(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What a take-over made of a run: failed, cancelled, queued again, or parked with a reason."""
 
     run_id: UUID
