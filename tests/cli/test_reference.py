@@ -56,7 +56,7 @@ def test_options_of_a_section_are_those_of_the_command(name):
 
 @pytest.mark.parametrize("name", _sections())
 def test_everything_that_prints_data_has_json(name):
-    if name in {"brain new", "brain plugins", "brain db", "brain db url", "brain db psql", "brain cron"}:
+    if name in {"brain new", "brain plugins", "brain db", "brain db url", "brain db psql", "brain cron", "brain daemon"}:
         return
     assert "--json" in _options(_tree()[name])
 
