@@ -4,9 +4,9 @@
     brain register examples/figures.py --input folder=/srv/data
 
 Counts the files and kilobytes of a folder and holds them against those of the last successful run, which
-`{previous.step}` reads. On the first day there is none, and the text after the `|` stands in for it. Registered, it runs
-at six each morning. A relative folder starts at this file's folder. A run that fails is no yesterday: the next one
-compares with the day before it.
+`{previous.step}` reads. On the first day there is none, and the text after the `|` stands in for it. Registered, it
+runs at six each morning. A relative folder starts at this file's folder. A run that fails is no yesterday: the next
+one compares with the day before it.
 """
 
 from brain_shell import ShellStep

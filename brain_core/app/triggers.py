@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from brain_core.app.trigger_types import (
     Described,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from brain_core.store.fires import LedgerRow
     from brain_core.store.triggers import Overlap, TriggerListing, TriggerRow
 
+T = TypeVar("T")
+
+_TRIES = 5
 LOOK_EVERY = 0.25
 """Seconds between two looks at a run that is waited for."""
 
@@ -131,27 +134,33 @@ class Triggers:
 
         One that is paused already stays so, and gets the new `resume_at` where one is given.
         """
-        row = await triggers.get(self._db, name)
-        # A pause is possible without the type, too: then it begins at the instant that is known.
-        trigger = self.stored(row)
-        now = await triggers.clock(self._db)
-        first = None if trigger is None else next_of(trigger)(now)
-        return described(await triggers.pause(self._db, name, now, first, resume_at), trigger)
+
+        async def act(row: TriggerRow, now: datetime) -> Described:
+            # A pause is possible without the type, too: then it begins at the instant that is known.
+            trigger = self.stored(row)
+            first = None if trigger is None else next_of(trigger)(now)
+            return described(await triggers.pause(self._db, name, now, first, resume_at, expected=row), trigger)
+
+        return await self._on_fresh(await triggers.get(self._db, name), act)
 
     async def resume(self, name: str) -> Described:
         """Resume a paused trigger at its first instant from now; one that is not paused stays as it is."""
-        row = await triggers.get(self._db, name)
-        trigger = self._needed(row)
-        now = await triggers.clock(self._db)
-        last = self._last_due(row, trigger, now)
-        return told(await triggers.resume(self._db, name, now, last, next_of(trigger)(now)), trigger)
+
+        async def act(row: TriggerRow, now: datetime) -> Described:
+            trigger = self._needed(row)
+            last, following = self._last_due(row, trigger, now), next_of(trigger)(now)
+            return told(await triggers.resume(self._db, name, now, last, following, expected=row), trigger)
+
+        return await self._on_fresh(await triggers.get(self._db, name), act)
 
     async def unregister(self, name: str) -> TriggerRow:
         """End a trigger. Its runs and its ledger stay, and its name is free again."""
-        row = await triggers.get(self._db, name)
-        now = await triggers.clock(self._db)
-        last = self._last_due(row, self.stored(row), now)
-        return await triggers.unregister(self._db, name, now, last)
+
+        async def act(row: TriggerRow, now: datetime) -> TriggerRow:
+            last = self._last_due(row, self.stored(row), now)
+            return await triggers.unregister(self._db, name, now, last, expected=row)
+
+        return await self._on_fresh(await triggers.get(self._db, name), act)
 
     async def edit(
         self,
@@ -167,10 +176,8 @@ class Triggers:
 
         `inputs` are texts from a command line.
         """
-        before = self.stored(row)
         after = self._needed(row) if trigger is None else ready_to_register(self._plugins, trigger)
         accepted = await self._accepted(row, inputs) if inputs else {}
-        now = await triggers.clock(self._db)
         change = triggers.TriggerEdit(
             config=None if trigger is None else after.model_dump(mode="json"),
             type=type(after).type_name,
@@ -179,8 +186,16 @@ class Triggers:
             catch_up_max=catch_up_max,
             overlap=overlap,
         )
-        last = self._last_due(row, before, now)
-        return told(await triggers.edit(self._db, row.name, now, change, first_after(after, now), last), after)
+        changed = row.revision
+
+        async def act(row: TriggerRow, now: datetime) -> Described:
+            if row.revision != changed:
+                raise TriggerRefused(f"'{row.name}' was changed by somebody else meanwhile; look at it and try again")
+            last = self._last_due(row, self.stored(row), now)
+            following = first_after(after, now)
+            return told(await triggers.edit(self._db, row.name, now, change, following, last, expected=row), after)
+
+        return await self._on_fresh(row, act)
 
     async def fire_now(self, name: str, inputs: Mapping[str, str]) -> Run:
         """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone."""
@@ -242,6 +257,17 @@ class Triggers:
         from brain_core.app.trigger_reports import watched
 
         return await watched(self._db, workflows, max_age)
+
+    async def _on_fresh(self, row: TriggerRow, act: Callable[[TriggerRow, datetime], Awaitable[T]]) -> T:
+        """Do something that is computed from a row, again from the newer one when a daemon has fired it meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                return await act(row, await triggers.clock(self._db))
+            except TriggerRefused:
+                before, row = row, await triggers.get(self._db, row.name)
+                if (row.id, row.revision, row.next_due_at) == (before.id, before.revision, before.next_due_at):
+                    raise
+        return await act(row, await triggers.clock(self._db))
 
     def stored(self, row: TriggerRow) -> Trigger | None:
         """Return the trigger that a row holds; None when its type is not to be had."""

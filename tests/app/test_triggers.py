@@ -102,6 +102,27 @@ async def test_an_edit_that_changes_nothing_writes_no_revision(brain, registered
     assert len(await fires.revisions(brain.db, row.id)) == 1
 
 
+async def test_a_fire_in_between_does_not_hinder_a_change(brain, registered_at):
+    row = await registered_at("old", await _past(brain, DAY))
+    due = row.next_due_at
+    following = due + timedelta(minutes=10)
+    await fires.fire(brain.db, [Fire(row.id, 1, due, [due], None, following)], due)
+    # By the row of before: the first instant has its outcome by now.
+    await brain.triggers.edit(row, trigger=Cron("*/7 * * * *", timezone="UTC"))
+    merged, fired = await brain.triggers.fires("old")
+    assert [(one.outcome, one.due_at) for one in (merged, fired)] == [("merged", following), ("fired", due)]
+    assert (await brain.triggers.audit())[0].holds
+    await queue.cancel_request(brain.db, fired.run_id, "the test is over")
+
+
+async def test_an_edit_of_what_somebody_else_has_changed_is_refused(brain, registered_at):
+    row = await registered_at("old", await _past(brain, timedelta(0)))
+    first = await brain.triggers.edit(row, overlap="allow")
+    with pytest.raises(TriggerRefused, match="'old' was changed by somebody else meanwhile"):
+        await brain.triggers.edit(row, catch_up="none")
+    assert (await brain.triggers.get("old")).row == first.row
+
+
 async def test_a_pause_skips_and_ends_at_the_next_instant_from_now(brain, registered_at):
     past = await _past(brain, DAY)
     row = await registered_at("old", past)
@@ -154,14 +175,14 @@ async def test_fire_now_takes_its_inputs_over_those_of_the_schedule(brain, regis
     again = await brain.triggers.fire_now("old", {})
     assert (await brain.triggers.get("old")).row == paused.row
     assert [one.id for one in await brain.history(status="queued")] == [again.id, run.id]
-    with pytest.raises(InputError, match="no input 'm'; did you mean 'n'|no input 'm'"):
+    with pytest.raises(InputError, match="no input 'm'"):
         await brain.triggers.fire_now("old", {"m": "2"})
 
 
 async def test_fire_now_of_a_file_that_is_elsewhere(brain, registered_at):
     await registered_at("old", await _past(brain, timedelta(0)), file="/nowhere/flow.py", host="another-host")
     assert (await brain.triggers.fire_now("old", {})).status == "queued"
-    with pytest.raises(TriggerRefused, match="/nowhere/flow.py is on another-host"):
+    with pytest.raises(TriggerRefused, match=r"/nowhere/flow\.py is on another-host"):
         await brain.triggers.fire_now("old", {"n": "2"})
 
 
