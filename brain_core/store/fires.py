@@ -58,8 +58,7 @@ class Fire:
             object.__setattr__(self, "run_ids", tuple(uuid4() for _ in self.fire_due))
 
 
-@dataclass(frozen=True, slots=True)
-class FireResult:
+class FireResult(NamedTuple):
     """An outcome that was written; `refused`, with `error`: the database did not take it, the trigger stays due."""
 
     trigger_id: UUID
@@ -71,8 +70,7 @@ class FireResult:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One outcome: of one instant, or of all from `due_at` to `until` that have no row of their own.
 
     `until` is the last moment that a datetime can hold while a pause goes on (`open`).
@@ -93,8 +91,7 @@ class LedgerRow:
         return self.until is not None and self.until.year == _LAST_TIME.year
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(NamedTuple):
     """What was in force for the instants in `(valid_from, valid_until]`; None: until now."""
 
     trigger_id: UUID

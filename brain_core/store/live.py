@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from brain_core.store.codec import visible
@@ -17,8 +16,7 @@ MAX_BYTES = 1024 * 1024
 """How much of a run's live output is kept; the step's own record has a limit of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """Text of a running step. `number` counts up within the claim, from 1: what is sent twice is there once (G17)."""
 
     run_id: UUID
@@ -28,8 +26,7 @@ class Line:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Text as it was said; `seq` grows over all claims of the run. The kind `cut` says that the rest is not here."""
 
     run_id: UUID

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 from brain_core.errors import RunNotFound
@@ -39,8 +39,7 @@ class NewRun:
     run_id: UUID = field(default_factory=uuid4)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A run that is this worker's under `claim`.
 
     `resumed` says that attempts of its steps are recorded already: it goes on at `position`, with the source that

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 from brain_core.errors import TriggerNotFound, TriggerRefused, nearest
@@ -79,8 +79,7 @@ class TriggerRow:
     skipping_from: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
+class LastRun(NamedTuple):
     """The latest run of a trigger; `started_at` is None while it waits."""
 
     id: UUID
@@ -88,8 +87,7 @@ class LastRun:
     started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerListing:
+class TriggerListing(NamedTuple):
     """A trigger with its last run. `overdue`: its next instant passed a minute ago and has no outcome."""
 
     row: TriggerRow

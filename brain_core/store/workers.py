@@ -5,7 +5,7 @@ The row of a worker is inserted by the Recorder with its first run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
@@ -46,9 +46,13 @@ class Settled(NamedTuple):
     parked_reason: str | None
 
 
-async def beat(db: Database, worker: UUID) -> bool:
-    """Give a sign of life; False when the worker was given up, has stopped, or has no row yet."""
-    return await db.fetchrow("worker_beat", worker) is not None
+async def beat(db: Database, worker: UUID) -> Beat | None:
+    """Give a sign of life; None when the worker was given up, has stopped, or has no row yet."""
+    row = await db.fetchrow("worker_beat", worker)
+    if row is None:
+        return None
+    reasons = (reason or "cancelled" for reason in row["cancel_reasons"])
+    return Beat(row["beat"], dict(zip(row["cancels"], reasons, strict=True)))
 
 
 async def stop(db: Database, worker: UUID) -> None:
@@ -61,6 +65,13 @@ async def stop(db: Database, worker: UUID) -> None:
 async def candidates(db: Database) -> list[WorkerIdentity]:
     """Return every worker that counts as alive."""
     return [WorkerIdentity(*row) for row in await db.fetch("worker_candidates")]
+
+
+async def watched(db: Database, me: UUID) -> list[Candidate]:
+    """Return every other worker that may have died, for a process that remembers what it sees of them."""
+    return [
+        Candidate(WorkerIdentity(*row[:-2]), row["beat"], row["stopped"]) for row in await db.fetch("worker_watched", me)
+    ]
 
 
 async def silent(db: Database) -> set[UUID]:
