@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -23,7 +22,7 @@ RUN = "00000000-0000-0000-0000-000000000000"
 
 
 def step(position: int = 0, **more) -> StepRequest:
-    return replace(StepRequest(RUN, position, 1), **more)
+    return StepRequest(RUN, position, 1, **more)
 
 
 def nothing(text: str) -> None:

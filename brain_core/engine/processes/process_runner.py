@@ -61,6 +61,8 @@ class RunnerSettings:
 class _Call:
     future: asyncio.Future[Message]
     on_live: Callable[[str], None] | None = None
+    answer: Message | None = None
+    """Kept beside the future, which a cancellation may have ended before the answer came."""
     stuck: bool = False
 
 
@@ -80,6 +82,7 @@ class ProcessRunner:
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
         self._why: str | None = None
+        self._buried = False
         self._alone = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._lost: asyncio.Task[None] | None = None
@@ -189,12 +192,14 @@ class ProcessRunner:
 
     async def _cancel(self, number: int, call: _Call) -> None:
         """End the work of a call: asked first, then with its process."""
-        if call.future.done() and not call.future.cancelled():
-            answer = call.future
+        if call.answer is None and self._buried:
+            return
+        answer = call.future = self._loop.create_future()
+        if call.answer is not None:
+            answer.set_result(call.answer)
         else:
-            answer = call.future = self._loop.create_future()
+            self._link.send({"op": "cancel", "id": number})
         until = self._loop.time() + self._settings.cancel_grace
-        self._link.send({"op": "cancel", "id": number})
         while not answer.done() and (left := until - self._loop.time()) > 0:
             try:
                 await asyncio.wait([answer], timeout=left)
@@ -248,8 +253,10 @@ class ProcessRunner:
                 call.on_live(str(message["text"]))
             return
         call = self._calls.get(message.get("id", 0))
-        if call is not None and not call.future.done():
-            call.future.set_result(message)
+        if call is not None:
+            call.answer = message
+            if not call.future.done():
+                call.future.set_result(message)
 
     def died(self) -> RunnerDied:
         """Return the error that names how the process has ended."""
@@ -272,6 +279,7 @@ class ProcessRunner:
         code = self._child.exited.result() if self._child.exited.done() else None
         if self._why is None:
             self._why = _fate(code, cut, why)
+        self._buried = True
         self._link.abort()
         self._output.drain()
         self._output.close()
