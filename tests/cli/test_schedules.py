@@ -96,18 +96,6 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ok(brain, files):
-    """Call `brain` and return what it printed; it has to succeed."""
-
-    def call(*arguments: str, **more) -> str:
-        done = brain(*arguments, **more)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return call
-
-
-@pytest.fixture
 def here(environment, files, monkeypatch, capsys):
     """Call `brain` in this process, which is quicker; returns the exit code, and what it wrote to stdout and stderr."""
     for name, value in environment.items():
@@ -123,14 +111,30 @@ def here(environment, files, monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def ok(brain, here):
+    """Call `brain`, in a process of its own where an environment is given, and return its stdout; it has to succeed."""
+
+    def call(*arguments: str, env: dict[str, str] | None = None) -> str:
+        if env is None:
+            code, out, err = here(*arguments)
+        else:
+            done = brain(*arguments, env=env)
+            code, out, err = done.returncode, done.stdout, done.stderr
+        assert code == 0, err
+        return out
+
+    return call
+
+
 def test_register_says_what_will_happen(ok):
-    text = ok("register", "flow.py", "--cron", "0 9 13 * 5", "--timezone", "Europe/Berlin", "-i", "n=3")
+    text = ok("register", "flow.py", "--cron", "0 9 13 * 5", "--timezone", "Europe/Berlin", "-i", "n=3", env={})
     lines = text.splitlines()
     assert lines[0] == "registered  flow: flow at 09:00 on day 13 of the month or on Friday (Europe/Berlin)"
     assert lines[1].startswith("note        day-of-month '13' and day-of-week '5' are both restricted")
     assert re.fullmatch(r"next        20\d\d-\d\d-\d\d 09:00:00\+0[12]:00", lines[2])
     assert lines[3].startswith("then        ")
-    listed = ok("list").splitlines()
+    listed = ok("list", env={}).splitlines()
     assert listed[0].split() == ["NAME", "SCHEDULE", "STATE", "LAST", "RUN", "OUTCOME", "NEXT"]
     assert listed[1].startswith("flow  at 09:00 on day 13")
     assert listed[1].endswith(lines[2].removeprefix("next        "))
@@ -199,15 +203,15 @@ def test_what_cannot_be_registered_is_one_line_and_writes_nothing(here, monkeypa
     assert part in said[0]
 
 
-def test_a_taken_name_is_refused_and_says_what_to_do(brain, ok):
+def test_a_taken_name_is_refused_and_says_what_to_do(here, ok):
     ok("register", "plain.py", "--cron", "0 9 * * *")
     before = ok("list", "--json")
-    done = brain("register", "plain.py", "--cron", "0 10 * * *")
-    assert (done.returncode, done.stdout) == (1, "")
+    code, out, err = here("register", "plain.py", "--cron", "0 10 * * *")
+    assert (code, out) == (1, "")
     assert re.fullmatch(
         r"brain: error: 'plain' is registered already \(.*plain\.py, at 09:00 \(UTC\)\) and stays as it is; "
         r"change it: brain edit plain, end it: brain unregister plain, or give another --name\n",
-        done.stderr,
+        err,
     )
     assert ok("list", "--json") == before
 
@@ -218,27 +222,26 @@ def test_what_is_registered_at_home_may_be_any_number_of_times(ok):
     assert [one["inputs"]["who"] for one in json.loads(ok("list", "--json"))] == ["a", "b"]
 
 
-def test_without_the_cron_plugin_its_options_are_unknown(brain, ok, files):
+def test_without_the_cron_plugin_its_options_are_unknown(here, ok, files):
     ok("register", "plain.py", "--cron", "0 9 * * *")
     (files / "brain.toml").write_text('[plugins]\ndisable = ["cron"]\n')
-    done = brain("register", "plain.py", "--cron", "0 9 * * *")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    code, out, err = here("register", "plain.py", "--cron", "0 9 * * *")
+    assert (code, out) == (2, "")
+    assert err.startswith(
         "brain: error: no such option: --cron; the plugin 'cron' would bring it, which is disabled: "
         "[plugins] disable leaves it out; see: brain plugins check cron"
     )
-    done = brain("register", "plain.py", "--timezone", "UTC")
-    assert "it may be one of a plugin that is not active (cron)" in done.stderr
-    assert "no active plugin brings a trigger type (cron is disabled: " in brain("register", "plain.py").stderr
-    own = brain("register", "own.py")
-    assert own.returncode == 1
-    assert "cron" in own.stderr
-    assert "--cron" not in brain("register", "--help").stdout
+    assert "it may be one of a plugin that is not active (cron)" in here("register", "plain.py", "--timezone", "UTC")[2]
+    assert "no active plugin brings a trigger type (cron is disabled: " in here("register", "plain.py")[2]
+    code, _, err = here("register", "own.py")
+    assert code == 1
+    assert "cron" in err
+    assert "--cron" not in ok("register", "--help")
     # What is registered is seen all the same, and told apart.
     assert "cron {'cron': '0 9 * * *', 'timezone': 'UTC'}" in ok("list")
-    audit = brain("audit")
-    assert (audit.returncode, audit.stderr) == (1, "0 of 1 schedule without a hole\n")
-    assert "'cron' is disabled" in audit.stdout
+    code, out, err = here("audit")
+    assert (code, err) == (1, "0 of 1 schedule without a hole\n")
+    assert "'cron' is disabled" in out
 
 
 def test_the_options_are_the_fields_of_an_outsiders_type(brain, ok, with_plugin):
@@ -337,19 +340,19 @@ def _register_in_the_past(url: str, file: Path, ago: timedelta) -> datetime:
     return asyncio.run(register())
 
 
-def test_overdue_is_seen_from_outside_and_ends_with_an_edit(brain, ok, files, database_url):
+def test_overdue_is_seen_from_outside_and_ends_with_an_edit(here, ok, files, database_url):
     first = _register_in_the_past(database_url, files / "plain.py", timedelta(days=1))
     assert re.search(r"^plain .* overdue ", ok("list"), flags=re.MULTILINE)
-    watched = brain("watch")
-    assert watched.returncode == 1
-    assert watched.stdout.startswith("late  plain (plain): overdue since ")
-    assert watched.stderr == "0 of 1 schedule as they should be\n"
-    (one,) = json.loads(brain("watch", "--json", "--max-age", "1h").stdout)
+    code, out, err = here("watch")
+    assert code == 1
+    assert out.startswith("late  plain (plain): overdue since ")
+    assert err == "0 of 1 schedule as they should be\n"
+    (one,) = json.loads(here("watch", "--json", "--max-age", "1h")[1])
     assert (one["overdue"], one["last_success_at"]) == (True, None)
     assert "no success since it was registered" in one["problem"]
     assert ok("audit") == ""
     ok("edit", "plain", "--catch-up", "none")
-    assert brain("watch").returncode == 0
+    assert here("watch")[0] == 0
     (line,) = json.loads(ok("fires", "plain", "--json"))
     assert (line["outcome"], line["run_id"], line["open"]) == ("merged", None, False)
     assert datetime.fromisoformat(line["due_at"]) == first
