@@ -37,6 +37,21 @@ class WorkerIdentity(NamedTuple):
         return tuple(self)
 
 
+class Beat(NamedTuple):
+    """A sign of life that was taken: its number, and the runs in hand that are to be cancelled, with the reason."""
+
+    number: int
+    cancels: Mapping[UUID, str]
+
+
+class Candidate(NamedTuple):
+    """A worker that may have died. `stopped`: it was given up, and the take-over did not come to its end."""
+
+    worker: WorkerIdentity
+    beat: int
+    stopped: bool
+
+
 class Settled(NamedTuple):
     """What a take-over made of a run: failed, cancelled, queued again, or parked with a reason."""
 
@@ -70,7 +85,8 @@ async def candidates(db: Database) -> list[WorkerIdentity]:
 async def watched(db: Database, me: UUID) -> list[Candidate]:
     """Return every other worker that may have died, for a process that remembers what it sees of them."""
     return [
-        Candidate(WorkerIdentity(*row[:-2]), row["beat"], row["stopped"]) for row in await db.fetch("worker_watched", me)
+        Candidate(WorkerIdentity(*row[:-2]), row["beat"], row["stopped"])
+        for row in await db.fetch("worker_watched", me)
     ]
 
 
