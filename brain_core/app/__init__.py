@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
 from brain_core.config import LoadedSettings, Settings
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from brain_core.engine.deliver import Delivery
     from brain_core.engine.runner import Plan, Runner
     from brain_core.store.retention import Pruned
-    from brain_core.store.workers import WorkerIdentity
+    from brain_core.store.workers import Beat, WorkerIdentity
+
+Cancels: TypeAlias = dict[UUID, Callable[[str], None]]
+"""What ends a run as cancelled, by its id."""
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
@@ -98,7 +101,7 @@ class Brain:
         """What people do to runs and daemons: cancel, resume, follow, look."""
         from brain_core.app.control import Control
 
-        return Control(self.db, self.show)
+        return Control(self.db, self.show, self.plugins.receivers)
 
     def new_runner(self) -> Runner:
         """Return a runner for one workflow file in this process, in a thread of its own."""
@@ -133,7 +136,8 @@ class Brain:
         from brain_core.engine.executor import Execution
         from brain_core.store.recorder import Recorder
 
-        async with self._working() as worker:
+        cancels: Cancels = {}
+        async with self._working(cancels) as worker:
             recorder = Recorder(self.db, worker)
             recorder.add_version(
                 plan.digest, plan.sources, on_finished=plan.has_on_finished, on_interrupt=plan.on_interrupt
@@ -141,6 +145,7 @@ class Brain:
             execution = Execution(
                 plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=self.plugins, watch=watch
             )
+            cancels[execution.run_id] = execution.cancel
             begin = new_run(
                 plan,
                 inputs,
@@ -176,14 +181,27 @@ class Brain:
         return run
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[WorkerIdentity]:
-        """Be a worker that beats; first end what dead workers left, as every writing command does."""
+    async def _working(self, cancels: Cancels | None = None) -> AsyncIterator[WorkerIdentity]:
+        """Be a worker that beats; first end what dead workers left, as every writing command does.
+
+        A beat that finds a run of `cancels` to be cancelled calls what stands there, once.
+        """
         from brain_core.engine.beats import Beats
         from brain_core.engine.sweep import sweep, worker_identity
 
         worker = worker_identity("run", self.settings.lease)
+
+        def on_beat(beat: Beat | None) -> None:
+            for run_id, reason in ({} if beat is None else beat.cancels).items():
+                if cancel := (cancels or {}).pop(run_id, None):
+                    cancel(reason)
+
         beats = Beats(
-            self.db, lambda db: workers.beat(db, worker.id), interval=self.settings.beat, limit=self.settings.lease
+            self.db,
+            lambda db: workers.beat(db, worker.id),
+            interval=self.settings.beat,
+            limit=self.settings.lease,
+            on_beat=on_beat,
         )
         beats.start()
         try:

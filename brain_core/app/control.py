@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from brain_core.errors import BrainError
-from brain_core.run import Run
+from brain_core.run import Run, StepRun
 from brain_core.store import daemon, live, queue, runs
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ FRESH = 30.0
 LOOK_EVERY = 0.5
 """Seconds between two looks of a follower."""
 LIVE_BATCH = 500
+CUT = "… the rest of what this run has said is not kept; see its steps: brain show"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,19 @@ class Said:
 
 
 class Control:
-    """`find` returns the run whose id begins so, or the last one for None."""
+    """`find` returns the run whose id begins so, or the last one for None; `receivers` are told of ends."""
 
-    def __init__(self, db: Database, find: Callable[[str | None], Awaitable[Run]]) -> None:
+    def __init__(
+        self, db: Database, find: Callable[[str | None], Awaitable[Run]], receivers: Sequence[str] = ()
+    ) -> None:
         self._db = db
         self._find = find
+        self._receivers = receivers
 
     async def cancel(self, id_prefix: str, reason: str = "cancelled by `brain cancel`") -> Cancelled:
         """End a run as cancelled: at once when it is queued or parked, by its own process when it runs."""
         run = await self._find(id_prefix)
-        answer = await queue.cancel_request(self._db, UUID(run.id), reason)
+        answer = await queue.cancel_request(self._db, UUID(run.id), reason, self._receivers)
         return Cancelled(await runs.get(self._db, UUID(run.id)), answer)
 
     async def resume_run(self, id_prefix: str) -> Run:
@@ -70,18 +75,33 @@ class Control:
         run_id = UUID((await self._find(id_prefix)).id)
         seen, told = 0, 0
         while True:
-            # The run first: what it said before its end is then read after it.
+            # The run first: what it said before a step's end is then read with it.
             run = await runs.get(self._db, run_id)
-            names = [step.name for step in run.planned]
+            rows: list[live.Event] = []
             while batch := await live.read(self._db, run_id, seen, LIVE_BATCH):
-                for row in batch:
-                    seen = row.seq
-                    yield Said("live", names[row.position or 0], row.text, row.at)
-            for step in run.steps[told:]:
-                told += 1
-                yield Said("step", step.name, step.error or "", step.ended_at, step.status)
+                rows += batch
+                seen = batch[-1].seq
+            for said in _in_order(run, rows, run.steps[told:]):
+                yield said
+            told = len(run.steps)
             if run.final or run.status == "parked" or not follow:
                 text = f"run {run.short_id}: {run.status}" + (f": {run.error}" if run.error else "")
                 yield Said("run", "", text, run.ended_at, run.status)
                 return
             await asyncio.sleep(LOOK_EVERY)
+
+
+def _in_order(run: Run, rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:
+    """Yield what the steps have said, each before its end."""
+    left = deque(rows)
+    for step in steps:
+        while left and (left[0].position or 0) <= step.position:
+            yield _said(run, left.popleft())
+        yield Said("step", step.name, step.error or "", step.ended_at, step.status)
+    for row in left:
+        yield _said(run, row)
+
+
+def _said(run: Run, row: live.Event) -> Said:
+    text = CUT if row.kind == "cut" else row.text
+    return Said("live", run.planned[row.position or 0].name, text, row.at)

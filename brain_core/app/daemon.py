@@ -18,6 +18,7 @@ from brain_core.engine.processes.pool import PooledRunner, RunnerPool
 from brain_core.engine.processes.process_runner import RunnerSettings
 from brain_core.engine.processes.spawner import Preparation, Spawner
 from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.upkeep import Kept, Upkeep
 from brain_core.engine.worker import Worker
 from brain_core.placeholders import Json
 from brain_core.plugin.manager import PluginManager
@@ -74,6 +75,7 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     daemon = Daemon(
         parts,
         lambda identity: parts.new_worker(identity, concurrency),
+        Upkeep(brain.db, parts.delivery, Kept(**brain.settings.retention.model_dump())),
         beat=settings.beat,
         lease=settings.lease,
         grace=grace,

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-FRESH = 30.0
-"""Seconds within which a daemon that works has ticked."""
-
 
 @app.command(name="daemon-status")
 def daemon_status(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from uuid import UUID
 
 from brain_core.engine.events import Event, Live, StepStarted, Watch
@@ -15,6 +16,8 @@ from brain_core.errors import DatabaseError
 from brain_core.store import live
 from brain_core.store.database import Database
 from brain_core.store.live import Line
+from brain_core.store.recorder import Recorder, RunEnd
+from brain_core.store.workers import WorkerIdentity
 
 logger = logging.getLogger("brain.live")
 
@@ -22,6 +25,9 @@ EVERY = 0.25
 MAX_WAITING = 4 * 1024 * 1024
 """Characters that wait to be written; what comes beyond is dropped."""
 MAX_LINE = 64 * 1024
+PATIENCE = 2.0
+"""Seconds for which the end of a run waits for its live output to be written."""
+FOR_EVER = float("inf")
 
 
 class LiveWriter:
@@ -34,6 +40,7 @@ class LiveWriter:
         self._chars = 0
         self._numbers: dict[UUID, int] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def watch(self, run_id: UUID, claim: int) -> Watch:
         """Return a watcher that records what the steps of a run say."""
@@ -53,8 +60,22 @@ class LiveWriter:
         self._numbers.pop(run_id, None)
 
     async def close(self) -> None:
-        while self._writing is not None:
-            await self._writing
+        await self._write()
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait({self._writing})
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that is not written yet."""
+        return bool(self._waiting) or self._one_at_a_time.locked()
+
+    async def flush(self, run_id: UUID) -> None:
+        """Write what a run has said: once it has ended its worker can add nothing (G12)."""
+        async with self._one_at_a_time:
+            if not any(line.run_id == run_id for line in self._waiting):
+                return
+        await self._write()
 
     def _add(self, run_id: UUID, claim: int, position: int, text: str) -> None:
         for start in range(0, len(text), MAX_LINE):
@@ -75,10 +96,28 @@ class LiveWriter:
         try:
             while self._waiting:
                 await asyncio.sleep(EVERY)
-                lines, self._waiting, self._chars = self._waiting, [], 0
-                try:
-                    await live.append(self._db, self._worker, lines)
-                except DatabaseError as error:
-                    logger.warning("live output was not written: %s", error)
+                await self._write()
         finally:
             self._writing = None
+
+    async def _write(self) -> None:
+        async with self._one_at_a_time:
+            lines, self._waiting, self._chars = self._waiting, [], 0
+            try:
+                await live.append(self._db, self._worker, lines)
+            except DatabaseError as error:
+                logger.warning("live output was not written: %s", error)
+
+
+class LiveFirst(Recorder):
+    """A Recorder that waits for the database however long it is away, and for what a run has said before its end."""
+
+    def __init__(self, db: Database, worker: WorkerIdentity, writer: LiveWriter) -> None:
+        super().__init__(db, worker, patience=FOR_EVER)
+        self._live = writer
+
+    async def finish_run(self, end: RunEnd) -> None:
+        if self._live.waiting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._live.flush(end.run_id), PATIENCE)
+        await super().finish_run(end)

@@ -2,49 +2,108 @@
 
 Every command that writes sweeps first, so that a run whose process was killed does not stay `running`. A worker of this
 boot and PID namespace is looked up by pid and start time. Any worker is given up, too, when its beat counter has stood
-still for its whole lease on this host's boot-time clock: what each process here has seen is kept in the database
-(`worker_sightings`), so that short commands judge together what none of them lives long enough to see.
+still for its whole lease on this host's boot-time clock (G5). What a daemon has seen it keeps itself (`Watcher`); what
+the short commands here have seen is kept in the database (`worker_sightings`), so that they judge together what none of
+them lives long enough to see. Time in which nobody could have beaten, because the database was away, does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID, uuid4
 
 from brain_core import __version__
 from brain_core.engine.identity import ProcessIdentity, boot_id, boot_seconds, is_dead, this_process
+from brain_core.run import FINAL
 from brain_core.store import workers
 from brain_core.store.database import Database
-from brain_core.store.workers import WorkerIdentity
+from brain_core.store.workers import Candidate, Settled, WorkerIdentity
+
+_LEFT_BEHIND = "its worker was given up earlier, and the take-over did not come to its end"
+
+
+class Watcher:
+    """What a long-lived process has seen of the beats of others.
+
+    Silence counts only while this process itself was in contact with the database: when more than `gap` seconds lie
+    between two looks, or `lost` was called, every lease starts anew.
+    """
+
+    def __init__(self, gap: float, clock: Callable[[], float] = boot_seconds) -> None:
+        self._gap = gap
+        self._clock = clock
+        self._seen: dict[UUID, tuple[int, float]] = {}
+        self._looked: float | None = None
+
+    def lost(self) -> None:
+        """The database was away: nobody could beat."""
+        self._looked = None
+
+    def silent(self, candidates: Iterable[Candidate]) -> set[UUID]:
+        """Look; return whose beat has stood still for its whole lease."""
+        now = self._clock()
+        if self._looked is None or not 0 <= now - self._looked <= self._gap:
+            self._seen.clear()
+        self._looked = now
+        before, self._seen = self._seen, {}
+        found = set()
+        for one in candidates:
+            worker = one.worker
+            beat, since = before.get(worker.id, (one.beat, now))
+            if beat != one.beat:
+                since = now
+            self._seen[worker.id] = (one.beat, since)
+            if now - since >= worker.lease:
+                found.add(worker.id)
+        return found
 
 
 async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[UUID]:
     """End the runs of dead workers and return their ids; `receivers` get a delivery for each."""
     others = [worker for worker in await workers.candidates(database) if worker.id != me]
-    gone = dict.fromkeys(
-        await workers.left_behind(database),
-        "its worker was given up earlier, and the take-over did not come to its end",
-    )
+    gone: dict[UUID, str] = dict.fromkeys(await workers.left_behind(database), _LEFT_BEHIND)
     unseen = []
     for worker in others:
         if is_dead(_process_of(worker)):
-            gone[worker.id] = f"the process that ran it (pid {worker.pid} on {worker.host}) is gone"
+            gone[worker.id] = _is_gone(worker)
         else:
             unseen.append(worker)
     if unseen:
-        silent = await workers.observe(database, boot_id(), boot_seconds())
-        by_id = {worker.id: worker for worker in unseen}
-        for worker_id in silent:
-            if worker_id in by_id:
-                worker = by_id[worker_id]
-                gone[worker_id] = (
-                    f"its worker (pid {worker.pid} on {worker.host}) gave no sign of life for {worker.lease:g} s"
-                )
-    ended: list[UUID] = []
+        silent = set(await workers.observe(database, boot_id(), boot_seconds()))
+        gone |= {worker.id: _was_silent(worker) for worker in unseen if worker.id in silent}
+    return [run.run_id for run in await _settle(database, gone, receivers) if run.status in FINAL]
+
+
+async def sweep_seen(
+    database: Database, others: Sequence[Candidate], watcher: Watcher, receivers: Sequence[str]
+) -> list[Settled]:
+    """Do the same for a daemon, which has seen `others` with its last beat; return what became of each run."""
+    silent = watcher.silent(one for one in others if not one.stopped)
+    gone: dict[UUID, str] = {}
+    for one in others:
+        if one.stopped:
+            gone[one.worker.id] = _LEFT_BEHIND
+        elif is_dead(_process_of(one.worker)):
+            gone[one.worker.id] = _is_gone(one.worker)
+        elif one.worker.id in silent:
+            gone[one.worker.id] = _was_silent(one.worker)
+    return await _settle(database, gone, receivers)
+
+
+async def _settle(database: Database, gone: Mapping[UUID, str], receivers: Sequence[str]) -> list[Settled]:
+    settled: list[Settled] = []
     for worker_id, reason in gone.items():
-        ended += await workers.take_over(database, [worker_id], reason, list(receivers))
-    return ended
+        settled += await workers.settle(database, [worker_id], reason, list(receivers))
+    return settled
+
+
+def _is_gone(worker: WorkerIdentity) -> str:
+    return f"the process that ran it (pid {worker.pid} on {worker.host}) is gone"
+
+
+def _was_silent(worker: WorkerIdentity) -> str:
+    return f"its worker (pid {worker.pid} on {worker.host}) gave no sign of life for {worker.lease:g} s"
 
 
 async def census(database: Database) -> dict[str, int]:

@@ -14,11 +14,14 @@ from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
-from brain_core.engine.sweep import sweep
+from brain_core.engine.sweep import Watcher, sweep_seen
+from brain_core.errors import DatabaseUnreachable, TriggerNotFound
 from brain_core.schedule import decide, last_until
-from brain_core.store import fires, triggers
+from brain_core.store import fires, triggers, workers
+from brain_core.store.daemon import Look
 from brain_core.store.database import Database
 from brain_core.store.fires import DueTrigger, Fire, FireResult
+from brain_core.store.workers import Settled
 from brain_core.threads import what_raised
 from brain_core.trigger import Trigger
 
@@ -39,44 +42,58 @@ class Ticking(Protocol):
 
 @dataclass(slots=True)
 class TickReport:
-    """What one cycle did. `problems` holds a line for each trigger that could not be decided; they stay due."""
+    """What one cycle did. `problems` holds a line for each trigger that could not be decided; they stay due.
+
+    `held` are triggers that somebody else had locked at that moment; they stay due too.
+    """
 
     fired: list[FireResult] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
-    taken_over: list[UUID] = field(default_factory=list)
+    taken_over: list[Settled] = field(default_factory=list)
     problems: dict[UUID, str] = field(default_factory=dict)
+    held: set[UUID] = field(default_factory=set)
 
 
-async def daemon_tick(brain: Ticking, now: datetime, *, me: UUID) -> TickReport:
+async def daemon_tick(
+    brain: Ticking, now: datetime, *, me: UUID, watcher: Watcher | None = None, look: Look | None = None
+) -> TickReport:
     """Do one whole cycle at the moment `now` for the worker `me` and return what was done.
+
+    `look` is what a beat has just seen: what there is nothing to do about by it costs no query. `watcher` remembers
+    between cycles what was seen of others; without it only those are given up whose process is known to be gone.
 
     DatabaseError when the database is away; what was not committed is done by the next tick, of whichever daemon.
     """
     report = TickReport()
-    report.taken_over = await sweep(brain.db, me, brain.receivers)
-    await resume_paused(brain, now, report)
-    await fire_due(brain, now, report)
+    others = look.others if look is not None else await workers.watched(brain.db, me)
+    if others:
+        report.taken_over = await sweep_seen(brain.db, others, watcher or Watcher(gap=0.0), brain.receivers)
+    if look is None or (look.next_due is not None and look.next_due <= now):
+        await resume_paused(brain, now, report)
+        await fire_due(brain, now, report)
     return report
 
 
 async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
     """Fire every schedule that is due at `now`; one that cannot be decided is noted, and the others go on (G18)."""
     types = brain.trigger_types
-    timed = [name for name, kind in types.items() if kind.is_timed()]
+    timed = timed_types(types)
     while True:
-        rows = await fires.due(brain.db, now, BATCH, timed, list(report.problems))
-        decided = []
+        rows = await fires.due(brain.db, now, BATCH, timed, [*report.problems, *report.held])
+        decided = {}
         for row in rows:
             try:
-                decided.append(_decided(row, types[row.type], now))
+                decided[row.id] = _decided(row, types[row.type], now)
             except Exception as error:  # noqa: BLE001 - a stranger's arithmetic, or no file descriptor for a zone
                 report.problems[row.id] = f"{row.name}: its next instant cannot be found: {what_raised(error)}"
-        if decided:
-            for result in await fires.fire(brain.db, decided, now):
-                if result.error is None:
-                    report.fired.append(result)
-                else:
-                    report.problems[result.trigger_id] = f"trigger {result.trigger_id} cannot fire: {result.error}"
+        names = {row.id: row.name for row in rows}
+        for result in await fires.fire(brain.db, list(decided.values()), now):
+            decided.pop(result.trigger_id, None)
+            if result.outcome == "refused":
+                report.problems[result.trigger_id] = f"{names[result.trigger_id]}: cannot be fired: {result.error}"
+            else:
+                report.fired.append(result)
+        report.held |= decided.keys()
         if len(rows) < BATCH:
             return
 
@@ -91,11 +108,20 @@ async def resume_paused(brain: Ticking, now: datetime, report: TickReport) -> No
             next_after = timed(kind, row.config_text).next_after
             first = row.skipping_from
             skipped = None if first is None or first > now else last_until(next_after, first, now)
-            await triggers.resume(brain.db, row.name, now, skipped, next_after(now), expected=row)
+            await triggers.resume(brain.db, row.name, now, skipped, next_after(now))
+        except DatabaseUnreachable:
+            raise
+        except TriggerNotFound:
+            continue  # unregistered in between
         except Exception as error:  # noqa: BLE001 - as in fire_due
             report.problems[row.id] = f"{row.name}: cannot be resumed: {what_raised(error)}"
         else:
             report.resumed.append(row.name)
+
+
+def timed_types(types: Mapping[str, type[Trigger]]) -> list[str]:
+    """Return the names of the types that can be asked for their next instant."""
+    return [name for name, kind in types.items() if kind.is_timed()]
 
 
 def _decided(row: DueTrigger, kind: type[Trigger], now: datetime) -> Fire:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from brain_core.errors import ClaimLost
-from brain_core.store.workers import WorkerIdentity
+from brain_core.store.workers import Candidate, WorkerIdentity
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
@@ -24,32 +24,55 @@ CHANNEL = "brain"
 class Look:
     """What a beat has seen. `now` is the database's clock; `next_due` may lie in the past.
 
-    `alive` is False when others have given this worker up. `others` says that there is somebody to sweep after.
+    `alive` is False when others have given this worker up. `others` are the workers to judge, and `cancels` the runs in
+    hand that somebody wants cancelled, with the reason.
     """
 
     now: datetime
     alive: bool
     next_due: datetime | None
     queued: bool
-    others: bool
-    cancels: tuple[UUID, ...]
+    others: tuple[Candidate, ...]
+    cancels: Mapping[UUID, str]
     undelivered: bool
 
 
-async def beat(db: Database, worker: WorkerIdentity, concurrency: int, in_hand: int, tick_age: float) -> Look:
-    """Give a sign of life and look around, in one statement; `tick_age` is in seconds."""
-    row = await db.fetchrow("daemon_beat", *worker.row, concurrency, in_hand, tick_age)
+async def beat(
+    db: Database, worker: WorkerIdentity, concurrency: int, in_hand: int, tick_age: float, types: Sequence[str]
+) -> Look:
+    """Give a sign of life and look around, in one statement; `tick_age` is in seconds.
+
+    `types` are the trigger types that can be asked for their instants here.
+    """
+    row = await db.fetchrow("daemon_beat", *worker.row, concurrency, in_hand, tick_age, list(types))
     if row is None:
         raise AssertionError("the statement returns one row")
+    others = [] if row["others"] is None else json.loads(row["others"])
+    reasons = (reason or "cancelled" for reason in row["cancel_reasons"])
     return Look(
-        row["now"],
-        row["alive"],
-        row["next_due"],
-        row["queued"],
-        row["others"],
-        tuple(row["cancels"]),
-        row["undelivered"],
+        now=row["now"],
+        alive=row["alive"],
+        next_due=row["next_due"],
+        queued=row["queued"],
+        others=tuple(Candidate(WorkerIdentity(UUID(one[0]), *one[1:9]), one[9], one[10]) for one in others),
+        cancels=dict(zip(row["cancels"], reasons, strict=True)),
+        undelivered=row["undelivered"],
     )
+
+
+async def next_due(
+    db: Database, types: Sequence[str], leave_out: Sequence[UUID] = ()
+) -> tuple[datetime, datetime | None]:
+    """Return the database's clock, and when a trigger is to be fired or resumed next (it may be past)."""
+    row = await db.fetchrow("daemon_next_due", list(types), list(leave_out))
+    if row is None:
+        raise AssertionError("the statement returns one row")
+    return row["now"], row["next_due"]
+
+
+async def is_eldest(db: Database, worker: UUID) -> bool:
+    """Whether no other daemon that counts as alive has been here for longer."""
+    return bool(await db.fetchval("daemon_eldest") == worker)
 
 
 async def daemons(db: Database) -> list[dict[str, Any]]:

@@ -30,12 +30,18 @@ async def prune(db: Database, days: float, keep_last: int, keep_failed: float, b
     The last `keep_last` runs of each workflow stay, and its last success; failed ones stay `keep_failed` days after
     their end at least, and those of whose end somebody is still to be told.
     """
-    runs = workers = 0
+    runs = 0
     async for deleted in prune_runs(db, days, keep_last, keep_failed, batch):
         runs += deleted
+    return Pruned(runs, await prune_workers(db, days, batch))
+
+
+async def prune_workers(db: Database, days: float, batch: int = 500) -> int:
+    """Delete workers that stopped more than `days` ago; return how many."""
+    workers = 0
     while deleted := await db.fetchval("retention_workers", float(days), batch):
         workers += deleted
-    return Pruned(runs, workers)
+    return workers
 
 
 async def count(db: Database, days: float, keep_last: int, keep_failed: float, batch: int = 500) -> Pruned:

@@ -1,8 +1,13 @@
 -- name: worker_beat
--- One sign of life; returns a row while the worker has not been given up.
+-- One sign of life; returns a row while the worker has not been given up, with the runs that are to be cancelled.
+WITH cancel AS MATERIALIZED (
+    SELECT r.id, r.cancel_reason FROM brain.runs AS r
+    WHERE r.status = 'running' AND r.worker_id = $1 AND r.cancel_requested_at IS NOT NULL
+)
 UPDATE brain.workers SET beat = beat + 1, beat_at = statement_timestamp()
 WHERE id = $1 AND stopped_at IS NULL
-RETURNING beat;
+RETURNING beat, ARRAY (SELECT c.id FROM cancel AS c) AS cancels,
+          ARRAY (SELECT c.cancel_reason FROM cancel AS c) AS cancel_reasons;
 
 -- name: worker_stop
 -- Marks a worker as stopped by itself; it has to have no runs left in hand.
@@ -16,6 +21,17 @@ FROM brain.workers
 WHERE stopped_at IS NULL
 ORDER BY started_at;
 
+-- name: worker_watched
+-- Who may have died, but for $1: whoever counts as alive, and stopped workers that still have a running run.
+SELECT o.id, o.kind, o.host, o.boot_id, o.pid_namespace, o.pid, o.process_started, o.version, o.lease, o.beat,
+       false AS stopped
+FROM brain.workers AS o WHERE o.stopped_at IS NULL AND o.id <> $1
+UNION ALL
+SELECT DISTINCT o.id, o.kind, o.host, o.boot_id, o.pid_namespace, o.pid, o.process_started, o.version, o.lease, o.beat,
+       true
+FROM brain.runs AS r JOIN brain.workers AS o ON o.id = r.worker_id
+WHERE r.status = 'running' AND o.stopped_at IS NOT NULL;
+
 -- name: worker_silent
 -- Who counts as alive and has given no sign of life for the whole of its lease, by the database's clock: for people to see.
 SELECT id FROM brain.workers
@@ -28,7 +44,8 @@ WHERE r.status = 'running' AND w.stopped_at IS NOT NULL;
 
 -- name: worker_observe
 -- Notes what this boot sees of each beat, and returns whose beat has stood still for the whole lease on this boot's clock (G5).
--- $1 is the boot, $2 its clock in seconds. A beat that moved, or a clock that went back, starts the lease anew.
+-- $1 is the boot, $2 its clock in seconds. A beat that moved, or a clock that went back, starts the lease anew. What lies
+-- before the start of the server does not count: nobody could beat while it was away.
 WITH live AS (
     SELECT id, beat, lease FROM brain.workers WHERE stopped_at IS NULL
 ), noted AS (
@@ -41,7 +58,8 @@ WITH live AS (
 SELECT l.id
 FROM live AS l
 JOIN brain.worker_sightings AS s ON s.boot_id = $1 AND s.worker_id = l.id AND s.beat = l.beat
-WHERE $2 - s.seen >= l.lease;
+WHERE $2 - s.seen >= l.lease
+  AND clock_timestamp() - pg_postmaster_start_time() >= l.lease * interval '1 second';
 
 -- name: worker_give_up
 -- First half of a take-over: from here on these workers can start nothing (their rows are locked until the second half).
