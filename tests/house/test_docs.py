@@ -187,6 +187,18 @@ def test_the_step_of_plugins_readme_works_as_its_test_says():
     run(names["test_greets"]())
 
 
+def test_the_trigger_type_of_plugins_readme_works_as_its_test_says():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "plugins" / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {"__name__": "shown"}
+    for block in blocks:
+        if "class Every" in block or "\ndef test_" in f"\n{block}":
+            exec(compile(block, "plugins/README.md", "exec", dont_inherit=True), names)
+    names["test_the_next_instant_is_a_multiple_and_later"]()
+    assert names["brain_trigger_types"]() == [names["Every"]]
+    with pytest.raises(brain_core.TriggerRefused, match="whole seconds"):
+        names["Every"](every=0).check()
+
+
 def test_the_readme_has_its_two_commands_on_one_line_each():
     text = (ROOT / "README.md").read_text()
     setup = "python3 -m venv .uv && .uv/bin/pip -q install uv && .uv/bin/"
