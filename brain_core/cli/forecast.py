@@ -63,6 +63,8 @@ def _print(found: Outlook, limit: int) -> None:
         output.emit(
             f"and {total - len(ahead.instants):,} more until {instant(ahead.until)} (--limit {limit * 10} shows more)"
         )
+    if ahead.cut:
+        output.note(f"looked at the first {total:,} instants; ask for one schedule or for a shorter time")
     for one in ahead.shifts:
         output.emit(f"clocks    {one.name}: by {instant(one.at, one.zone)} the clocks have gone {_shift(one.shift)}")
     for name, count in ahead.overlaps.items():

@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FIGURES = str(EXAMPLES / "figures.py")
-NASTY = ["a b", "$(touch hit)", "`touch hit`", "'; touch hit; '", '"; touch hit; "', "-rf", "new\nline", "*", "ü\u00a0"]
+NASTY = ["$(touch hit) `touch hit`", "'; touch hit; '", '"; touch hit; "', "-rf *\nü\u00a0"]
 
 
 @pytest.fixture

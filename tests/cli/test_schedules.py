@@ -86,10 +86,9 @@ def environment(environment, database_url):
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """The folder in which the commands run, with workflow files in it."""
+def files(brain, tmp_path: Path) -> Path:
+    """The folder in which the commands run (`brain` has made it), with workflow files in it."""
     folder = tmp_path / "work"
-    folder.mkdir(exist_ok=True)
     for name, text in {"flow.py": FLOW, "own.py": OWN, "plain.py": PLAIN, "broken.py": "workflow = 1\n"}.items():
         (folder / name).write_text(text)
     return folder
