@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from brain_core.store import deliveries, runs, workers
+from brain_core.store import deliveries, queue, runs, workers
 from brain_core.store.database import Database
 
 
@@ -84,25 +84,45 @@ async def test_other_workers_keep_their_runs(db: Database, make: Any) -> None:
 
 
 async def test_a_beat_that_stands_still_for_a_lease_is_reported(db: Database, make: Any) -> None:
-    recorder, _ = await _begun(db, make, worker=make.worker(lease=15.0))
+    # A short lease: the server has to be up for one.
+    recorder, _ = await _begun(db, make, worker=make.worker(lease=0.25))
     me = recorder.worker.id
     assert await workers.observe(db, "boot", 100.0) == []
-    assert await workers.observe(db, "boot", 114.9) == []
-    assert await workers.observe(db, "other boot", 115.0) == []
-    assert await workers.observe(db, "boot", 115.0) == [me]
+    assert await workers.observe(db, "boot", 100.24) == []
+    assert await workers.observe(db, "other boot", 100.25) == []
+    assert await workers.observe(db, "boot", 100.25) == [me]
     await workers.beat(db, me)
-    assert await workers.observe(db, "boot", 116.0) == []
-    assert await workers.observe(db, "boot", 130.9) == []
-    assert await workers.observe(db, "boot", 131.0) == [me]
+    assert await workers.observe(db, "boot", 101.0) == []
+    assert await workers.observe(db, "boot", 101.24) == []
+    assert await workers.observe(db, "boot", 101.25) == [me]
 
 
 @pytest.mark.parametrize("back", [5.0, 99.0])
 async def test_a_boot_clock_that_goes_back_starts_the_lease_anew(db: Database, make: Any, back: float) -> None:
-    recorder, _ = await _begun(db, make, worker=make.worker(lease=15.0))
+    recorder, _ = await _begun(db, make, worker=make.worker(lease=0.25))
     await workers.observe(db, "boot", 100.0)
     assert await workers.observe(db, "boot", back) == []
-    assert await workers.observe(db, "boot", back + 14.9) == []
-    assert await workers.observe(db, "boot", back + 15.0) == [recorder.worker.id]
+    assert await workers.observe(db, "boot", back + 0.24) == []
+    assert await workers.observe(db, "boot", back + 0.25) == [recorder.worker.id]
+
+
+async def test_nobody_is_judged_while_the_server_is_up_for_less_than_a_lease(db: Database, make: Any) -> None:
+    year = 365 * 86_400.0
+    recorder, _ = await _begun(db, make, worker=make.worker(lease=year))
+    await workers.observe(db, "boot", 100.0)
+    assert await workers.observe(db, "boot", 100.0 + 2 * year) == []
+    assert recorder.worker in await workers.candidates(db)
+
+
+async def test_a_beat_hears_what_is_to_be_cancelled(db: Database, make: Any) -> None:
+    recorder, begun = await _begun(db, make)
+    beat = await workers.beat(db, recorder.worker.id)
+    assert beat is not None
+    assert beat.cancels == {}
+    await queue.cancel_request(db, begun.run_id, "enough")
+    beat = await workers.beat(db, recorder.worker.id)
+    assert beat is not None
+    assert beat.cancels == {begun.run_id: "enough"}
 
 
 async def test_what_was_seen_of_a_stopped_worker_is_forgotten(db: Database, make: Any) -> None:
