@@ -10,7 +10,38 @@ from pathlib import Path
 
 import pytest
 
+from brain_core.cli.main import main
+
 Brain = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+FLOW = """
+from brain_core import FunctionStep, Workflow
+
+print("imported")
+
+def say(who, n):
+    return f"{who} {n}"
+
+workflow = Workflow(
+    name="flow",
+    inputs={"who": "ann", "n": int},
+    steps=[FunctionStep(name="say", function=say, args={"who": "{inputs.who}", "n": "{inputs.n}"})],
+)
+"""
+
+OWN = """
+from brain_core import Cron, FunctionStep, Workflow
+
+def say():
+    return "hello"
+
+workflow = Workflow(
+    name="own", schedule=Cron("0 9 * * 1-5", timezone="Asia/Tokyo"), steps=[FunctionStep(name="say", function=say)]
+)
+"""
+
+PLAIN = OWN.replace('schedule=Cron("0 9 * * 1-5", timezone="Asia/Tokyo"), ', "").replace("own", "plain")
 
 
 @pytest.fixture
@@ -65,3 +96,44 @@ def with_plugin(tmp_path: Path) -> Callable[[str], dict[str, str]]:
         return {"PYTHONPATH": str(site)}
 
     return install
+
+
+@pytest.fixture
+def files(brain, tmp_path: Path) -> Path:
+    """The folder in which the commands run (`brain` has made it), with workflow files in it."""
+    folder = tmp_path / "work"
+    for name, text in {"flow.py": FLOW, "own.py": OWN, "plain.py": PLAIN, "broken.py": "workflow = 1\n"}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def here(environment, files, monkeypatch, capsys):
+    """Call `brain` in this process, which is quicker; returns the exit code, and what it wrote to stdout and stderr."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(files)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(list(arguments))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def ok(brain, here):
+    """Call `brain`, in a process of its own where an environment is given, and return its stdout; it has to succeed."""
+
+    def call(*arguments: str, env: dict[str, str] | None = None) -> str:
+        if env is None:
+            code, out, err = here(*arguments)
+        else:
+            done = brain(*arguments, env=env)
+            code, out, err = done.returncode, done.stdout, done.stderr
+        assert code == 0, err
+        return out
+
+    return call
