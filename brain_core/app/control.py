@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from brain_core.errors import BrainError
 from brain_core.run import Run, StepRun
@@ -55,16 +55,23 @@ class Control:
 
     async def cancel(self, id_prefix: str, reason: str = "cancelled by `brain cancel`") -> Cancelled:
         """End a run as cancelled: at once when it is queued or parked, by its own process when it runs."""
-        run = await self._find(id_prefix)
+        run = await self._swept(id_prefix)
         answer = await queue.cancel_request(self._db, UUID(run.id), reason, self._receivers)
         return Cancelled(await runs.get(self._db, UUID(run.id)), answer)
 
     async def resume_run(self, id_prefix: str) -> Run:
         """Queue a parked run again. BrainError when it is not parked."""
-        run = await self._find(id_prefix)
+        run = await self._swept(id_prefix)
         if not await queue.unpark(self._db, UUID(run.id)):
             raise BrainError(f"run {run.short_id} is {run.status}, not parked; only a parked run can be resumed")
         return await runs.get(self._db, UUID(run.id))
+
+    async def _swept(self, id_prefix: str) -> Run:
+        """Return a run, after ending what dead workers left: nobody else would hear of what is asked of theirs."""
+        from brain_core.engine.sweep import sweep
+
+        await sweep(self._db, uuid4(), self._receivers)
+        return await self._find(id_prefix)
 
     async def daemons(self) -> list[dict[str, Any]]:
         """Return the daemons that count as alive, each with the age of its last tick in seconds."""

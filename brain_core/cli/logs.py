@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,9 +45,15 @@ def logs(
 
 def _print(said: Said, as_json: bool) -> None:
     if as_json:
-        output.print_json(
-            {"kind": said.kind, "step": said.step, "text": said.text, "at": said.at, "status": said.status}
-        )
+        facts = {
+            "kind": said.kind,
+            "step": said.step,
+            "text": said.text,
+            "at": said.at and said.at.isoformat(),
+            "status": said.status,
+        }
+        # One a line: whoever follows reads them as they come.
+        output.emit(json.dumps(facts, ensure_ascii=False))
     elif said.kind == "live":
         for line in said.text.removesuffix("\n").split("\n"):
             output.emit(f"{said.step} | {output.visible(line)}")
