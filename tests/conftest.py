@@ -13,7 +13,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -26,6 +27,8 @@ from brain_core.store.runs import check_history
 
 # Durability is not what these tests look at, and a flush for each commit would make them slow.
 _UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# Enough for a server that is killed on a machine that goes on.
+_FORGETFUL_AT_POWER_LOSS = ("fsync=off", "full_page_writes=off")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,7 +43,8 @@ def server_url() -> Iterator[str]:
         return
     home = Path(tempfile.mkdtemp(prefix="brain-test-pg-", dir="/tmp"))
     try:
-        server = _OwnServer(home)
+        server = OwnServer(home)
+        server.initialize()
         server.start()
         try:
             yield server.url
@@ -48,6 +52,29 @@ def server_url() -> Iterator[str]:
             server.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def new_server() -> Iterator[Callable[..., OwnServer]]:
+    """Make servers that a test may stop and start; what they have committed outlives that."""
+    homes, made = [], []
+
+    def new(**environment: str) -> OwnServer:
+        homes.append(Path(tempfile.mkdtemp(prefix="brain-test-pg-", dir="/tmp")))
+        server = OwnServer(homes[-1], settings=_FORGETFUL_AT_POWER_LOSS, environment=environment)
+        made.append(server)
+        server.initialize()
+        server.start()
+        return server
+
+    try:
+        yield new
+    finally:
+        for server in made:
+            with suppress(AssertionError):  # it may be down already
+                server.stop()
+        for home in homes:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -115,11 +142,15 @@ async def _violations(url: str) -> list[str]:
         return [f"{found.rule}: run {found.run_id}: {found.text}" for found in await check_history(database)]
 
 
-class _OwnServer:
-    """A server for one session, on a Unix socket in a folder of its own; PostgreSQL refuses to run as root."""
+class OwnServer:
+    """A server of our own, on a Unix socket in a folder of its own; PostgreSQL refuses to run as root."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, *, settings: Sequence[str] = _UNSAFE, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._home = home
+        self._settings = settings
+        self._environment = dict(environment or {})
         self._account: str | None = None
         if os.geteuid() == 0:
             self._account = next(name for name in ("postgres", "nobody") if _exists(name))
@@ -137,9 +168,12 @@ class _OwnServer:
     def url(self) -> str:
         return f"postgresql://brain@/postgres?host={self._sockets}"
 
-    def start(self) -> None:
+    def initialize(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "brain", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        options = " ".join(f"-c {setting}" for setting in (*_UNSAFE, "listen_addresses=", "max_connections=200"))
+
+    def start(self) -> None:
+        settings = (*self._settings, "listen_addresses=", "max_connections=200")
+        options = " ".join(f"-c {setting}" for setting in settings)
         log = self._sockets / "log"
         self._run(
             "pg_ctl",
@@ -154,6 +188,7 @@ class _OwnServer:
         )
 
     def stop(self) -> None:
+        """Stop at once, without any good order; what is committed is recovered from the log by the next start."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
 
     def _binaries(self) -> Path:
@@ -190,7 +225,7 @@ class _OwnServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **self._environment},
             )
             output.seek(0)
             assert done.returncode == 0, f"{program} failed: {output.read()}"
