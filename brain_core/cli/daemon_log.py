@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import structlog
 
-_FACTS = ("trigger", "due", "run", "workflow", "step", "file", "error")
+from brain_core.cli import output
+
+_FACTS = ("worker", "trigger", "due", "run", "workflow", "step", "file", "error")
 
 
 def write_log(form: Literal["text", "json"]) -> None:
@@ -18,12 +20,15 @@ def write_log(form: Literal["text", "json"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(_FACTS),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        # As text already here: what would print it for people shows the values of local variables, secrets among them.
+        structlog.processors.format_exc_info,
         _as_text,
     ]
     if form == "json":
         last: Any = structlog.processors.JSONRenderer(default=str)
-        before += [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event")]
+        before.append(structlog.processors.EventRenamer("event"))
     else:
+        before.append(_on_one_line)
         last = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), pad_event_to=0, timestamp_key="at", sort_keys=False
         )
@@ -47,3 +52,15 @@ def _as_text(_: Any, __: str, event: Any) -> Any:
         for name, value in event.items()
         if value is not None
     }
+
+
+def _on_one_line(_: Any, __: str, event: Any) -> Any:
+    """Write line breaks and control characters out: one line an event, and nothing that moves a cursor."""
+    if "exception" in event:
+        event["traceback"] = event.pop("exception")
+    return {name: _visible(name, value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _visible(name: str, value: str) -> str:
+    # The renderer quotes, and so writes out, a fact with one of these in it; done twice nobody could read it.
+    return value if name != "event" and set(value) & set(" \t=\r\n\"'") else output.one_line(value)
