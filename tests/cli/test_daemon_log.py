@@ -22,7 +22,7 @@ def _log_as_before() -> Iterator[None]:
 
 def _says(form: str) -> None:
     write_log(form)  # type: ignore[arg-type]
-    password = "hun" + "ter2"  # noqa: S105
+    password = "hun" + "ter2"
     logging.getLogger("brain.output").info("%s", "one\ntwo \x1b[2J", extra={"file": "/a flow.py"})
     logging.getLogger("brain.daemon").info("started", extra={"worker": "w1"})
     try:
