@@ -146,9 +146,16 @@ async def _run(step: Step, ctx: StepContext) -> Any:
         if not task.done():
             task.cancel()
             # Bounded: a step that swallows its cancellation must not hold up the end of the run.
-            await asyncio.wait({task}, timeout=CANCEL_GRACE)
-            if task.done() and not task.cancelled():
-                task.exception()
+            try:
+                await asyncio.wait({task}, timeout=CANCEL_GRACE)
+            except asyncio.CancelledError:
+                # Asked again: so is the step, which then gives its children no more grace.
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_GRACE)
+                raise
+            finally:
+                if task.done() and not task.cancelled():
+                    task.exception()
 
 
 async def _call(step: Step, ctx: StepContext) -> Any:
