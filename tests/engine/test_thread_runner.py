@@ -176,3 +176,13 @@ workflow = Workflow(name="w", steps=[Stay(name="stay")])
     os.close(reader)
     with pytest.raises(asyncio.CancelledError):
         await step
+
+
+@pytest.mark.parametrize("module", ["flow", "beside"])
+async def test_a_keyboard_interrupt_of_the_file_is_no_ctrl_c(tmp_path: Path, module: str) -> None:
+    (tmp_path / "beside.py").write_text("raise KeyboardInterrupt\n")
+    file = write(tmp_path, "raise KeyboardInterrupt\n" if module == "flow" else "import beside\n")
+    runner = ThreadRunner(LocalRunner(), import_timeout=30)
+    with pytest.raises(WorkflowFileError, match=r"flow\.py:1: .*KeyboardInterrupt"):
+        await runner.load(file)
+    await runner.close()
