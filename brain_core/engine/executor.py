@@ -32,6 +32,7 @@ from brain_core.placeholders import Json, Previous, Scope
 from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
 from brain_core.store.codec import decode, encode, visible
 from brain_core.store.recorder import Recorder, RunEnd, RunStart, StepEnd
+from brain_core.threads import type_name
 
 
 class RunHooks(Protocol):
@@ -194,9 +195,9 @@ class Execution:
                 encoded = encode(reply.output, self._max_output)
             except StepFailed as problem:
                 status, error = "failed", str(problem)
-            except Exception as problem:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
+            except BaseException as problem:  # noqa: BLE001 - said in the record, and never more than one entry's trouble
                 # An output whose own methods raise while it is read.
-                status, error = "failed", f"the output cannot be recorded: {type(problem).__name__} while it was read"
+                status, error = "failed", f"the output cannot be recorded: {type_name(problem)} while it was read"
             else:
                 output = encoded.text
                 self._outputs[planned.name] = decode(output)

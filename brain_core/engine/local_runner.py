@@ -20,7 +20,7 @@ from brain_core.inputs import accept_inputs
 from brain_core.loader import LoadedWorkflow, load_workflow
 from brain_core.placeholders import Json
 from brain_core.run import PlannedStep, Run
-from brain_core.threads import in_thread, what_raised
+from brain_core.threads import in_thread, type_name, what_raised
 from brain_core.workflow import Step
 
 CANCEL_GRACE = 10.0
@@ -185,14 +185,14 @@ def _details(ctx: StepContext) -> dict[str, Any]:
         return {}
     try:
         kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
-    except Exception as error:  # noqa: BLE001 - a stranger's objects
+    except BaseException as error:  # noqa: BLE001 - a stranger's objects
         return {"details_lost": _text_of(error)}
     return kept
 
 
 def _named(error: BaseException) -> str:
     message = _text_of(error)
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{type_name(error)}: {message}" if message else type_name(error)
 
 
 def _text_of(error: BaseException) -> str:
@@ -200,7 +200,7 @@ def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException:  # noqa: BLE001 - a stranger's __str__
-        return f"(the text of this {type(error).__name__} cannot be read)"
+        return f"(the text of this {type_name(error)} cannot be read)"
 
 
 def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) -> str:
@@ -214,7 +214,7 @@ def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) ->
         message = _named(error)
         place = _place_of(error, loaded)
     elif not isinstance(error, StepFailed) and not message:
-        message = type(error).__name__
+        message = type_name(error)
     return (message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …") + place
 
 

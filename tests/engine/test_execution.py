@@ -214,6 +214,52 @@ async def test_an_output_whose_own_methods_raise_fails_its_step(database_url: st
     assert run.steps[0].status == "failed"
 
 
+class Ends:
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class EndingDict(dict[str, Any]):
+    def items(self) -> Any:
+        raise SystemExit(3)
+
+
+class NamelessType(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("no name")
+
+
+class Nameless(Exception, metaclass=NamelessType):
+    pass
+
+
+def give_ending_details(ctx: StepContext) -> str:
+    ctx.details["ends"] = Ends()
+    return "done"
+
+
+def raise_nameless(ctx: StepContext) -> None:
+    raise Nameless("text")
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "error"),
+    [
+        (give_ending_details, "success", None),
+        (lambda ctx: EndingDict(a=1), "failed", "the output cannot be recorded: SystemExit while it was read"),
+        (raise_nameless, "failed", "Nameless: text"),
+    ],
+)
+async def test_what_ends_a_program_or_has_no_name_is_still_one_steps_trouble(
+    call: Any, status: str, error: str | None, database_url: str, db: Database
+) -> None:
+    run = await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=call)]), database_url)
+    (step,) = (await stored(db, run)).steps
+    assert (run.status, step.status) == (status, status)
+    assert (step.error or "").startswith(error or "")
+
+
 async def test_details_over_the_limit_do_not_lose_the_work(database_url: str, db: Database) -> None:
     def call(ctx: StepContext) -> str:
         ctx.details["many"] = ["x" * 1_000_000] * 20

@@ -36,6 +36,17 @@ class Awaits(Step):
         return await self.call(ctx)
 
 
+async def test_a_step_that_reaches_its_time_limit_may_clean_up() -> None:
+    async def call(ctx: StepContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(ctx.log, "cleaned up")
+
+    reply = await run_step(Awaits(name="slow", call=call, timeout=0.05))
+    assert (reply.status, reply.error, reply.log) == ("failed", "the time limit of 0.05 s was reached", "cleaned up")
+
+
 async def test_placeholders_are_filled_in_before_run() -> None:
     reply = await run_step(Shout(name="hey", text="hello {inputs.who}"), inputs={"who": "world"})
     assert (reply.status, reply.output) == ("success", "HELLO WORLD")
