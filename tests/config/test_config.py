@@ -122,10 +122,11 @@ def test_a_working_directory_that_is_gone_is_one_line(tmp_path: Path, monkeypatc
     gone = tmp_path / "gone"
     gone.mkdir()
     # Judged back in a folder that is there: pytest cannot report a failure from one that is gone.
-    with monkeypatch.context() as there, pytest.raises((ConfigError, OSError)) as caught:
+    with monkeypatch.context() as there:
         there.chdir(gone)
         gone.rmdir()
-        load_settings()
+        with pytest.raises((ConfigError, OSError)) as caught:
+            load_settings()
     assert str(caught.value) == "the working directory is gone; change to another folder"
 
 
