@@ -66,6 +66,24 @@ async def test_it_goes_on_through_a_lost_connection(db: Database, worker: UUID, 
     await three_more(db, worker)
 
 
+async def test_it_goes_on_when_the_database_is_back(db: Database, server_url: str, worker: UUID, beats: Beats) -> None:
+    await three_more(db, worker)
+    async with db.session() as session:
+        name = await session.connection.fetchval("SELECT quote_ident(current_database())")
+    async with await Database.open(server_url) as server, server.session() as session:
+        await session.script(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        async with db.session() as ours:
+            await ours.script(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        async with asyncio.timeout(30):
+            while (await row(db, worker))["silence"] < timedelta(seconds=10 * INTERVAL):
+                pass
+        await session.script(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await three_more(db, worker)
+
+
 async def test_a_loop_that_hangs_does_not_look_alive(
     db: Database, database_url: str, worker: UUID, beats: Beats
 ) -> None:
