@@ -224,6 +224,15 @@ async def test_an_age_before_the_start_is_the_start(db: Database, make: Any) -> 
     assert run.started_at == run.steps[0].started_at == run.steps[0].ended_at == run.ended_at
 
 
+async def test_a_clock_that_was_set_back_does_not_end_a_run_before_its_steps(db: Database, make: Any) -> None:
+    recorder, begun = make.recorder(db), make.start()
+    await recorder.start_run(begun)
+    await recorder.finish_step(make.step(begun.run_id, 0, "one", age_ended=-3600.0))
+    await recorder.finish_run(make.success(begun.run_id))
+    run = await runs.get(db, begun.run_id)
+    assert run.ended_at == run.steps[0].ended_at
+
+
 async def test_works_behind_a_pooler_in_transaction_mode(database_url: str, make: Any) -> None:
     async with await Database.open(database_url, pooler=True) as database:
         recorder = make.recorder(database, worker=make.worker(id=uuid4()))
