@@ -7,6 +7,7 @@ directory. Unknown keys are errors that name the nearest known one.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -194,9 +195,20 @@ def _paths(name: str, value: Any) -> Iterator[str]:
 
 def _read_environment() -> Values:
     try:
-        return dict(EnvSettingsSource(Settings)())
+        found = dict(EnvSettingsSource(Settings)())
     except ValueError as error:
         raise ConfigError(f"the environment cannot be read: {error}") from None
+    plugins = found.get("plugins")
+    if isinstance(plugins, dict) and isinstance(names := plugins.get("disable"), str):
+        # pydantic-settings reads JSON one level deeper only, in the sections of plugins.
+        try:
+            plugins["disable"] = json.loads(names)
+        except ValueError:
+            raise ConfigError(
+                f"setting plugins.disable is {names!r} (from {PREFIX}PLUGINS__DISABLE); "
+                'write the list as JSON, such as ["hello"]'
+            ) from None
+    return found
 
 
 def _refuse_unknown_variables() -> None:
@@ -212,14 +224,23 @@ def _refuse_unknown_variables() -> None:
 
 
 def _read_file(start: Path | None) -> tuple[Path | None, Values]:
-    here = (start or Path.cwd()).absolute()
+    try:
+        here = (start or Path.cwd()).absolute()
+    except FileNotFoundError:
+        raise ConfigError("the working directory is gone; change to another folder") from None
     for folder in (here, *here.parents):
-        found = folder / "brain.toml"
-        if found.is_file():
-            return found, _toml(found)
-        project = folder / "pyproject.toml"
-        if project.is_file() and b"[tool.brain" in project.read_bytes():
-            return project, _toml(project).get("tool", {}).get("brain", {})
+        try:
+            found = folder / "brain.toml"
+            if found.is_file():
+                return found, _toml(found)
+            project = folder / "pyproject.toml"
+            if project.is_file() and b"[tool.brain" in project.read_bytes():
+                return project, _toml(project).get("tool", {}).get("brain", {})
+        except PermissionError as error:
+            # Not passed over: a file that may not be read could name another database.
+            raise ConfigError(
+                f"{error.filename} may not be read, and could hold settings; change to another folder or its rights"
+            ) from None
     base = os.environ.get("XDG_CONFIG_HOME")
     users = (Path(base) if base else Path.home() / ".config") / "brain" / "brain.toml"
     return (users, _toml(users)) if users.is_file() else (None, {})

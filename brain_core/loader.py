@@ -211,9 +211,9 @@ def _execute(module: ModuleType, path: Path, text: str, folder: Folder) -> tuple
         return one_line(f"syntax error: {error}"), None
     try:
         exec(code, vars(module))  # noqa: S102 - running the user's own file is what this is for
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever the file raises, sys.exit included, is its own problem
+    except BaseException as error:  # whatever the file raises, sys.exit included, is its own problem
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C, which comes to the main thread alone; in another one the file itself has raised it
         return _report(error, path, folder, vars(module))
     return None
 
@@ -268,7 +268,7 @@ def _wrong_type(workflow: Any) -> str:
         return f"`workflow` is the class {workflow.__name__}, not a Workflow; write: workflow = Workflow(…)"
     if issubclass(type(workflow), Step):
         return "`workflow` is a step, not a Workflow; write: workflow = Workflow(name=…, steps=[…])"
-    called = "; call it, if it makes one" if callable(workflow) else ""
+    called = "; call it, if it makes one" if callable(workflow) else "; write: workflow = Workflow(name=…, steps=[…])"
     return one_line(f"`workflow` is {a_value(workflow)}, not a Workflow{called}")
 
 

@@ -45,7 +45,7 @@ async def in_thread(call: Callable[[], Any], name: str = "brain-step") -> Any:
             value = call()
         except (StopIteration, GeneratorExit) as error:
             # A future cannot hold the first, and the second would look like the end of the coroutine that waits.
-            failure = RuntimeError(f"{type(error).__name__}: {error}")
+            failure = RuntimeError(what_raised(error))
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting task
             failure = error
         try:
@@ -63,11 +63,17 @@ def one_line(text: str) -> str:
     return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
 
 
+def type_name(value: object) -> str:
+    """Return the name of a value's type, also where a stranger's metaclass would raise for it."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
+
+
 def what_raised(error: BaseException) -> str:
     """Return type and message of an exception in one line, even of one whose message cannot be had."""
     try:
         message = str(error)
     except BaseException:  # noqa: BLE001 - a stranger's __str__
         message = "(its message cannot be read)"
-    name = type(error).__name__
+    name = type_name(error)
     return one_line(f"{name}: {message}" if message else name)

@@ -84,7 +84,13 @@ def print_json(value: Any) -> None:
     """
     import json
 
-    emit(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_as_json)
+    try:
+        text.encode(getattr(stdout(), "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        # What a stream writes in place of a character that it does not have, \xfc say, is no JSON.
+        text = json.dumps(value, indent=2, default=_as_json)
+    emit(text)
 
 
 def table(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> None:

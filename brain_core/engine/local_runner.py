@@ -22,7 +22,7 @@ from brain_core.loader import LoadedWorkflow, load_workflow
 from brain_core.placeholders import Json, Scope
 from brain_core.run import PlannedStep, Run
 from brain_core.store.codec import decode, encode
-from brain_core.threads import in_thread, what_raised
+from brain_core.threads import in_thread, type_name, what_raised
 from brain_core.workflow import Step
 
 CANCEL_GRACE = 10.0
@@ -129,8 +129,7 @@ class LocalRunner:
         except StepFailed as problem:
             return self._failed(ctx, str(problem))
         except BaseException as problem:  # noqa: BLE001 - an output whose own methods raise while it is read
-            name = type(problem).__name__
-            return self._failed(ctx, f"the output cannot be recorded: {name} while it was read")
+            return self._failed(ctx, f"the output cannot be recorded: {type_name(problem)} while it was read")
         return StepReply("success", encoded.text, None, ctx.logged, self._details(ctx, encoded.notes))
 
     def _failed(self, ctx: StepContext, error: str) -> StepReply:
@@ -143,7 +142,7 @@ class LocalRunner:
         try:
             kept: dict[str, Any] = json.loads(json.dumps(ctx.details, default=str, skipkeys=True))
             return encode({**kept, **notes}, self._max_output).text
-        except Exception as error:  # noqa: BLE001 - a stranger's objects; or too large
+        except BaseException as error:  # noqa: BLE001 - a stranger's objects; or too large
             return encode({"details_lost": _text_of(error)[:MAX_ERROR_CHARS], **notes}, MAX_OUTPUT).text
 
     async def call_on_finished(self, run: Run) -> None:
@@ -225,11 +224,18 @@ async def _run(step: Step, ctx: StepContext, calls: _Calls) -> Any:
         if not task.done():
             task.cancel()
             # Bounded: a step that swallows its cancellation must not hold up the end of the run.
-            await asyncio.wait({task}, timeout=CANCEL_GRACE)
-            if not task.done():
-                calls.leave(task)
-            elif not task.cancelled():
-                task.exception()
+            try:
+                await asyncio.wait({task}, timeout=CANCEL_GRACE)
+            except asyncio.CancelledError:
+                # Asked again: so is the step, which then gives its children no more grace.
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_GRACE)
+                raise
+            finally:
+                if not task.done():
+                    calls.leave(task)
+                elif not task.cancelled():
+                    task.exception()
 
 
 async def _call(step: Step, ctx: StepContext, calls: _Calls) -> Any:
@@ -251,7 +257,7 @@ def _is_async(step_type: type[Step]) -> bool:
 
 def _named(error: BaseException) -> str:
     message = _text_of(error)
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{type_name(error)}: {message}" if message else type_name(error)
 
 
 def _text_of(error: BaseException) -> str:
@@ -259,7 +265,7 @@ def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException:  # noqa: BLE001 - a stranger's __str__
-        return f"(the text of this {type(error).__name__} cannot be read)"
+        return f"(the text of this {type_name(error)} cannot be read)"
 
 
 def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) -> str:
@@ -273,7 +279,7 @@ def _describe(error: BaseException, ctx: StepContext, loaded: LoadedWorkflow) ->
         message = _named(error)
         place = _place_of(error, loaded)
     elif not isinstance(error, StepFailed) and not message:
-        message = type(error).__name__
+        message = type_name(error)
     return (message if len(message) <= MAX_ERROR_CHARS else message[:MAX_ERROR_CHARS] + " …") + place
 
 

@@ -199,7 +199,7 @@ class Database:
                 statement_cache_size=0 if self._pooler else 200,
                 server_settings=_POOLER_SETTINGS if self._pooler else _SETTINGS,
             )
-        except (*_driver_errors(), ValueError) as error:
+        except (*_driver_errors(), ValueError, OverflowError) as error:  # the last one is for a port above 65535
             raise DatabaseUnreachable(refusal(self.url, error)) from error
 
     def _drop(self, connection: Connection[Any]) -> None:

@@ -56,6 +56,8 @@ def refusal(url: str, error: BaseException) -> str:
         return f"the server has no {place}; create it or {fix}"
     if code is not None and code.startswith("28"):
         return f"{place} refuses the login ({one_line(error)}); {fix}"
+    if isinstance(error, OverflowError):
+        return f"{place} cannot be: a port is at most 65535; {fix}"
     if isinstance(error, ValueError):
         # The text of such an error may quote a part of the URL, and so of the password.
         return "the database URL cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"

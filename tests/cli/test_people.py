@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from brain_core.cli import show
@@ -117,3 +118,20 @@ def test_show_of_a_step_that_runs(capsys):
 def test_show_of_a_run_that_goes_on(capsys):
     show._print(_run(status="running", ended_at=None))
     assert "not ended" in capsys.readouterr().out
+
+
+def test_json_stays_json_where_a_character_cannot_be_written(brain, tmp_path):
+    (tmp_path / "work" / "bad.py").write_text("raise ValueError('Übung ✓')\n", encoding="utf-8")
+    for encoding in ("ascii", "latin-1"):
+        done = brain("validate", "--json", "bad.py", env={"PYTHONIOENCODING": encoding})
+        assert "Übung ✓" in json.loads(done.stdout)[0]["error"]
+
+
+def test_a_port_that_cannot_be_is_one_line(brain):
+    url = "postgresql://me:geheim@127.0.0.1:99999/x"
+    done = brain("status", env={"THE_BRAIN_DATABASE_URL": url})
+    assert (done.returncode, done.stderr) == (
+        3,
+        "brain: error: database 'x' at 127.0.0.1:99999 cannot be: a port is at most 65535; correct the URL "
+        "(the URL is from THE_BRAIN_DATABASE_URL)\n",
+    )

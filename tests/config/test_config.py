@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,50 @@ def test_sections_of_plugins_merge_key_by_key(tmp_path: Path, monkeypatch: pytes
     assert str(loaded.settings.plugins["x"]["b"]) == "3"
     assert loaded.origin("plugins.x.a") == str(tmp_path / "brain.toml")
     assert loaded.origin("plugins.x.b") == "THE_BRAIN_PLUGINS__X__B"
+
+
+def test_a_variable_may_hold_the_list_of_disabled_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_BRAIN_PLUGINS__DISABLE", '["hello", "shell"]')
+    loaded = load_settings(start=tmp_path)
+    assert loaded.settings.plugins == {"disable": ["hello", "shell"]}
+    assert loaded.origin("plugins.disable") == "THE_BRAIN_PLUGINS__DISABLE"
+    monkeypatch.setenv("THE_BRAIN_PLUGINS__DISABLE", "hello")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(start=tmp_path)
+    assert str(caught.value) == (
+        "setting plugins.disable is 'hello' (from THE_BRAIN_PLUGINS__DISABLE); "
+        'write the list as JSON, such as ["hello"]'
+    )
+
+
+def test_a_working_directory_that_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    # Judged back in a folder that is there: pytest cannot report a failure from one that is gone.
+    with monkeypatch.context() as there:
+        there.chdir(gone)
+        gone.rmdir()
+        with pytest.raises((ConfigError, OSError)) as caught:
+            load_settings()
+    assert str(caught.value) == "the working directory is gone; change to another folder"
+
+
+def test_a_folder_that_may_not_be_read_is_one_line() -> None:
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from brain_core.config import load_settings\n"
+        "from brain_core.errors import ConfigError\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "try: load_settings(start=Path(sys.argv[1]))\n"
+        "except ConfigError as error: print(error)\n"
+    )
+    # Root may read everything, so a process that is not root looks; all above the folder has to let it pass.
+    with tempfile.TemporaryDirectory() as base:
+        Path(base).chmod(0o755)
+        (folder := Path(base) / "locked").mkdir(mode=0)
+        done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == (
+        f"{folder}/brain.toml may not be read, and could hold settings; change to another folder or its rights\n"
+    )

@@ -10,10 +10,10 @@ import pytest
 from brain_core import FunctionStep, Step, StepContext, Workflow
 from brain_core.engine.events import RunEnded, RunStarted, StepEnded, StepStarted
 from brain_core.errors import ClaimLost, InputError
-from brain_core.run import Run
+from brain_core.run import Run, StepRun
 from brain_core.store import runs, workers
 from brain_core.store.database import Database
-from brain_core.testing import Recording, run_workflow
+from brain_core.testing import NoHooks, Recording, run_workflow
 
 
 class Calls(Step):
@@ -47,6 +47,9 @@ async def test_a_run_and_each_of_its_steps_are_rows(database_url: str, db: Datab
     assert (run.status, kept.status) == ("success", "success")
     assert [step.output for step in kept.steps] == ["hello ann", {"was": "hello ann", "n": [1, 2]}, 2]
     assert [step.output for step in run.steps] == [step.output for step in kept.steps]
+    assert [(step.name, step.attempt) for step in kept.steps] == [("one", 1), ("two", 1), ("three", 1)]
+    assert all(step.started_at < step.ended_at for step in kept.steps if step.ended_at)
+    assert run.ended_at == run.steps[-1].ended_at
     assert kept.inputs == {"who": "ann"}
     assert kept.ended_at is not None
     assert kept.started_at is not None
@@ -165,6 +168,26 @@ async def test_events_come_after_their_commits_in_order(database_url: str) -> No
     assert kinds == [RunStarted, StepStarted, StepEnded, StepStarted, StepEnded, RunEnded]
 
 
+async def test_hooks_hear_of_what_is_committed(database_url: str, db: Database) -> None:
+    class Looks(NoHooks):
+        def listens(self, hook: str) -> bool:
+            return True
+
+        async def run_started(self, run: Run) -> list[str]:
+            seen.append((await stored(db, run)).status)
+            return []
+
+        async def step_finished(self, run: Run, step: StepRun) -> list[str]:
+            kept = await stored(db, run)
+            seen.append((kept.status, [each.name for each in kept.steps]))
+            return []
+
+    seen: list[Any] = []
+    steps = [Calls(name="one", call=lambda ctx: 1), Calls(name="two", call=lambda ctx: 2)]
+    await run_workflow(Workflow(name="w", steps=steps), database_url, hooks=Looks())
+    assert seen == ["running", ("running", ["one"]), ("success", ["one", "two"])]
+
+
 async def test_a_worker_that_lost_its_run_can_write_nothing_about_it(database_url: str, db: Database) -> None:
     async def lose(ctx: StepContext) -> None:
         candidates = await workers.candidates(db)
@@ -191,13 +214,66 @@ async def test_an_output_whose_own_methods_raise_fails_its_step(database_url: st
     assert run.steps[0].status == "failed"
 
 
+class Ends:
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class EndingDict(dict[str, Any]):
+    def items(self) -> Any:
+        raise SystemExit(3)
+
+
+class NamelessType(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("no name")
+
+
+class Nameless(Exception, metaclass=NamelessType):
+    pass
+
+
+def give_ending_details(ctx: StepContext) -> str:
+    ctx.details["ends"] = Ends()
+    return "done"
+
+
+def raise_nameless(ctx: StepContext) -> None:
+    raise Nameless("text")
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "error"),
+    [
+        (give_ending_details, "success", None),
+        (lambda ctx: EndingDict(a=1), "failed", "the output cannot be recorded: SystemExit while it was read"),
+        (raise_nameless, "failed", "Nameless: text"),
+    ],
+)
+async def test_what_ends_a_program_or_has_no_name_is_still_one_steps_trouble(
+    call: Any, status: str, error: str | None, database_url: str, db: Database
+) -> None:
+    run = await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=call)]), database_url)
+    (step,) = (await stored(db, run)).steps
+    assert (run.status, step.status) == (status, status)
+    assert (step.error or "").startswith(error or "")
+
+
 async def test_details_over_the_limit_do_not_lose_the_work(database_url: str, db: Database) -> None:
     def call(ctx: StepContext) -> str:
         ctx.details["many"] = ["x" * 1_000_000] * 20
         return "done"
 
-    run = await stored(db, await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=call)]), database_url))
+    def few(ctx: StepContext) -> str:
+        ctx.details["few"] = [1, "two"]
+        return "done"
+
+    steps = [Calls(name="one", call=call), Calls(name="two", call=few)]
+    run = await stored(db, await run_workflow(Workflow(name="w", steps=steps), database_url))
     assert (run.status, run.steps[0].output) == ("success", "done")
+    assert list(run.steps[0].details) == ["details_lost"]
+    assert run.steps[1].details == {"few": [1, "two"]}
 
 
 async def test_a_take_over_waits_for_a_write_that_is_on_its_way(database_url: str, db: Database) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from brain_core import FunctionStep, Step, StepContext, StepFailed, Template
+from brain_core import FunctionStep, Step, StepContext, StepFailed, Template, Workflow
+from brain_core.engine.local_runner import LocalRunner
+from brain_core.engine.runner import StepRequest
+from brain_core.loader import LoadedWorkflow
+from brain_core.placeholders import Scope
 from brain_core.testing import run_step
 
 
@@ -34,6 +41,40 @@ class Awaits(Step):
 
     async def run(self, ctx: StepContext) -> Any:
         return await self.call(ctx)
+
+
+async def test_a_plain_step_sees_the_context_of_its_caller() -> None:
+    where: ContextVar[str] = ContextVar("where", default="nowhere")
+    where.set("here")
+    assert (await run_step(Calls(name="looks", call=lambda ctx: where.get()))).output == "here"
+
+
+async def test_all_attempts_of_a_step_have_one_idempotency_key_and_no_other_step_has_it() -> None:
+    runner = LocalRunner()
+    steps = tuple(Calls(name=name, call=lambda ctx: [ctx.idempotency_key, ctx.attempt]) for name in ("one", "two"))
+    workflow = Workflow(name="w", steps=steps)
+    runner.hold(LoadedWorkflow(workflow, Path("/w.py"), {}, ""))
+    seen = []
+    for run_id, position, attempt in ((1, 0, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1)):
+        request = StepRequest(str(UUID(int=run_id)), position, attempt, Scope())
+        seen.append((await runner.run_step(request, lambda text: None)).output)
+    assert [attempt for _, attempt in seen] == [1, 2, 1, 1]
+    keys = [key for key, _ in seen]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
+async def test_a_step_that_reaches_its_time_limit_may_clean_up() -> None:
+    async def call(ctx: StepContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            ctx.log("cleaned up")
+
+    reply = await run_step(Awaits(name="slow", call=call, timeout=0.05))
+    assert (reply.status, reply.error, reply.log) == ("failed", "the time limit of 0.05 s was reached", "cleaned up")
 
 
 async def test_placeholders_are_filled_in_before_run() -> None:

@@ -49,8 +49,14 @@ BAD = {
         HEAD + "\nflow = Workflow(name='w', steps=[Say(name='a')])\n",
         "w.py:8: the file has no `workflow`; its Workflow is named 'flow', name it `workflow`",
     ),
-    "wrong-type": ("def f():\n    workflow = 1\n\nworkflow = 3\n", "w.py:4: `workflow` is an int, not a Workflow"),
-    "a-list": (HEAD + "workflow = [Say(name='a')]", "w.py:7: `workflow` is a list, not a Workflow"),
+    "wrong-type": (
+        "def f():\n    workflow = 1\n\nworkflow = 3\n",
+        "w.py:4: `workflow` is an int, not a Workflow; write: workflow = Workflow(name=…, steps=[…])",
+    ),
+    "a-list": (
+        HEAD + "workflow = [Say(name='a')]",
+        "w.py:7: `workflow` is a list, not a Workflow; write: workflow = Workflow(name=…, steps=[…])",
+    ),
     "a-step": (
         HEAD + "workflow = Say(name='a')",
         "w.py:7: `workflow` is a step, not a Workflow; write: workflow = Workflow(name=…, steps=[…])",

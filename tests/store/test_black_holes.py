@@ -9,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,6 +177,28 @@ async def test_a_network_that_stays_a_black_hole_is_given_up(proxy: Proxy, db: D
         with pytest.raises(DatabaseUnreachable):
             await recorder.start_run(make.start())
     assert await runs.counts(db) == {}
+
+
+async def test_a_connection_that_was_cut_while_idle_is_not_noticed(database_url: str, make: Any) -> None:
+    gone: list[bool] = []
+
+    async def cut() -> None:
+        async with await Database.open(database_url) as other:
+            rows = await make.sql(
+                other,
+                "SELECT pg_terminate_backend(pid, 10000) AS gone FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            gone.extend(row["gone"] for row in rows)
+
+    async with await Database.open(database_url) as database:
+        assert await runs.counts(database) == {}
+        # This loop stands still meanwhile: the next statement is the first to meet the end of the connection.
+        thread = threading.Thread(target=lambda: asyncio.run(cut()))
+        thread.start()
+        thread.join()
+        assert gone == [True]
+        assert await runs.counts(database) == {}
 
 
 @pytest.mark.parametrize("pooler", [False, True])

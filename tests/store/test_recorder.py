@@ -72,6 +72,11 @@ async def test_a_worker_that_lost_its_run_writes_nothing_about_it(db: Database, 
         await recorder.finish_step(make.step(begun.run_id, 0, "one"))
     with pytest.raises(ClaimLost, match="taken over"):
         await recorder.finish_run(make.success(begun.run_id))
+    with pytest.raises(ClaimLost, match="taken over"):
+        # The sweep has ended it in the same way, and this end is not that one.
+        await recorder.finish_run(RunEnd(begun.run_id, 1, "failed", "no", None, ()))
+    with pytest.raises(ClaimLost, match="given up"):
+        await recorder.start_run(begun)
     with pytest.raises(ClaimLost, match="given up"):
         await recorder.start_run(other)
     assert await runs.get(db, begun.run_id) == before
@@ -86,6 +91,12 @@ async def test_a_wrong_claim_or_another_worker_is_refused(db: Database, make: An
     with pytest.raises(ClaimLost):
         await make.recorder(db).finish_step(make.step(begun.run_id, 0, "one"))
     assert (await runs.get(db, begun.run_id)).steps == ()
+    await recorder.finish_step(make.step(begun.run_id, 0, "one"))
+    with pytest.raises(ClaimLost):
+        # It is there, but another worker has written it.
+        await make.recorder(db).finish_step(make.step(begun.run_id, 0, "one"))
+    with pytest.raises(ClaimLost):
+        await make.recorder(db).start_run(begun)
 
 
 async def test_every_write_can_be_repeated(db: Database, make: Any) -> None:
@@ -211,6 +222,15 @@ async def test_an_age_before_the_start_is_the_start(db: Database, make: Any) -> 
     await recorder.finish_run(RunEnd(begun.run_id, 1, "success", None, last, ()))
     run = await runs.get(db, begun.run_id)
     assert run.started_at == run.steps[0].started_at == run.steps[0].ended_at == run.ended_at
+
+
+async def test_a_clock_that_was_set_back_does_not_end_a_run_before_its_steps(db: Database, make: Any) -> None:
+    recorder, begun = make.recorder(db), make.start()
+    await recorder.start_run(begun)
+    await recorder.finish_step(make.step(begun.run_id, 0, "one", age_ended=-3600.0))
+    await recorder.finish_run(make.success(begun.run_id))
+    run = await runs.get(db, begun.run_id)
+    assert run.ended_at == run.steps[0].ended_at
 
 
 async def test_works_behind_a_pooler_in_transaction_mode(database_url: str, make: Any) -> None:

@@ -149,6 +149,37 @@ async def test_deliveries_of_the_living_are_left_to_them(db: Database, make: Any
     assert [row for part in claims for row in part] == [(run_id, "mail")]
 
 
+async def test_of_two_deliveries_to_one_receiver_only_the_one_of_the_dead_is_taken(db: Database, make: Any) -> None:
+    living, dead = make.recorder(db), make.recorder(db)
+    await make.run_once(living, receivers=("mail",))
+    run_id = await make.run_once(dead, receivers=("mail",))
+    await workers.stop(db, dead.worker.id)
+    assert await deliveries.open_for(db, make.worker(), anyone) == [(run_id, "mail")]
+
+
+async def test_who_is_at_the_third_attempt_is_let_finish(db: Database, make: Any) -> None:
+    recorder = make.recorder(db)
+    run_id = await make.run_once(recorder, receivers=("mail",))
+    await workers.stop(db, recorder.worker.id)
+    for attempt in range(1, 4):
+        me = make.worker()
+        assert await deliveries.open_for(db, me, anyone) == [(run_id, "mail")]
+        other = make.recorder(db)
+        waiting = await make.run_once(other, receivers=("mail",))
+        await workers.stop(db, other.worker.id)
+        # Another delivery brings another process here, while this one is being made.
+        assert await deliveries.open_for(db, make.worker(), anyone) == [(waiting, "mail")]
+        await deliveries.done(db, waiting, "mail")
+        [left] = await deliveries.list_deliveries(db)
+        assert (left.status, left.attempts) == ("open", attempt)
+        await workers.stop(db, me.id)
+    # It was one process too many that ended in it; said when somebody next looks.
+    assert await deliveries.open_for(db, make.worker(), anyone) == []
+    [left] = await deliveries.list_deliveries(db)
+    assert left.status == "failed"
+    assert "3 attempts" in (left.error or "")
+
+
 async def test_a_failed_delivery_is_listed_and_can_be_reopened(db: Database, make: Any) -> None:
     recorder = make.recorder(db)
     run_id = await make.run_once(recorder, receivers=("mail", "post"))
