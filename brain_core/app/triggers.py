@@ -265,7 +265,7 @@ class Triggers:
                 return await act(row, await triggers.clock(self._db))
             except TriggerRefused:
                 before, row = row, await triggers.get(self._db, row.name)
-                if (row.id, row.revision, row.next_due_at) == (before.id, before.revision, before.next_due_at):
+                if row == before:
                     raise
         return await act(row, await triggers.clock(self._db))
 

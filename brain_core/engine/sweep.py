@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from brain_core import __version__
 from brain_core.engine.identity import ProcessIdentity, boot_id, boot_seconds, is_dead, this_process
+from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.run import FINAL
 from brain_core.store import workers
 from brain_core.store.database import Database
@@ -76,9 +77,16 @@ async def sweep(database: Database, me: UUID, receivers: Sequence[str]) -> list[
 
 
 async def sweep_seen(
-    database: Database, others: Sequence[Candidate], watcher: Watcher, receivers: Sequence[str]
+    database: Database,
+    others: Sequence[Candidate],
+    watcher: Watcher,
+    receivers: Sequence[str],
+    problems: dict[UUID, str],
 ) -> list[Settled]:
-    """Do the same for a daemon, which has seen `others` with its last beat; return what became of each run."""
+    """Do the same for a daemon, which has seen `others` with its last beat; return what became of each run.
+
+    A worker whose runs the database does not let go of is noted in `problems`, and the rest goes on (G18).
+    """
     silent = watcher.silent(one for one in others if not one.stopped)
     gone: dict[UUID, str] = {}
     for one in others:
@@ -88,13 +96,22 @@ async def sweep_seen(
             gone[one.worker.id] = _is_gone(one.worker)
         elif one.worker.id in silent:
             gone[one.worker.id] = _was_silent(one.worker)
-    return await _settle(database, gone, receivers)
+    return await _settle(database, gone, receivers, problems)
 
 
-async def _settle(database: Database, gone: Mapping[UUID, str], receivers: Sequence[str]) -> list[Settled]:
+async def _settle(
+    database: Database, gone: Mapping[UUID, str], receivers: Sequence[str], problems: dict[UUID, str] | None = None
+) -> list[Settled]:
     settled: list[Settled] = []
     for worker_id, reason in gone.items():
-        settled += await workers.settle(database, [worker_id], reason, list(receivers))
+        try:
+            settled += await workers.settle(database, [worker_id], reason, list(receivers))
+        except DatabaseUnreachable:
+            raise
+        except DatabaseError as error:
+            if problems is None:
+                raise
+            problems[worker_id] = f"worker {worker_id}: its runs cannot be taken over: {error}"
     return settled
 
 

@@ -7,6 +7,8 @@ compare-and-set on `next_due_at` comes first (G1).
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +17,7 @@ from typing import Protocol
 from uuid import UUID
 
 from brain_core.engine.sweep import Watcher, sweep_seen
-from brain_core.errors import DatabaseUnreachable, TriggerNotFound
+from brain_core.errors import DatabaseError, DatabaseUnreachable, TriggerNotFound, TriggerRefused
 from brain_core.schedule import decide, last_until
 from brain_core.store import fires, triggers, workers
 from brain_core.store.daemon import Look
@@ -27,6 +29,9 @@ from brain_core.trigger import Trigger
 
 BATCH = 1_000
 """How many due triggers are fired in one statement."""
+SLICE = 0.02
+"""Seconds of arithmetic after which others get their turn: after an outage a thousand triggers take seconds, and a loop
+that does not answer is taken for dead."""
 
 
 class Ticking(Protocol):
@@ -42,7 +47,8 @@ class Ticking(Protocol):
 
 @dataclass(slots=True)
 class TickReport:
-    """What one cycle did. `problems` holds a line for each trigger that could not be decided; they stay due.
+    """What one cycle did. `problems` holds a line for each trigger that could not be decided, and stays due, and for
+    each worker whose runs could not be taken over.
 
     `held` are triggers that somebody else had locked at that moment; they stay due too.
     """
@@ -67,7 +73,9 @@ async def daemon_tick(
     report = TickReport()
     others = look.others if look is not None else await workers.watched(brain.db, me)
     if others:
-        report.taken_over = await sweep_seen(brain.db, others, watcher or Watcher(gap=0.0), brain.receivers)
+        report.taken_over = await sweep_seen(
+            brain.db, others, watcher or Watcher(gap=0.0), brain.receivers, report.problems
+        )
     if look is None or (look.next_due is not None and look.next_due <= now):
         await resume_paused(brain, now, report)
         await fire_due(brain, now, report)
@@ -81,7 +89,11 @@ async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
     while True:
         rows = await fires.due(brain.db, now, BATCH, timed, [*report.problems, *report.held])
         decided = {}
+        began = time.monotonic()
         for row in rows:
+            if time.monotonic() - began > SLICE:
+                await asyncio.sleep(0)
+                began = time.monotonic()
             try:
                 decided[row.id] = _decided(row, types[row.type], now)
             except Exception as error:  # noqa: BLE001 - a stranger's arithmetic, or no file descriptor for a zone
@@ -108,13 +120,18 @@ async def resume_paused(brain: Ticking, now: datetime, report: TickReport) -> No
             next_after = timed(kind, row.config_text).next_after
             first = row.skipping_from
             skipped = None if first is None or first > now else last_until(next_after, first, now)
-            await triggers.resume(brain.db, row.name, now, skipped, next_after(now))
-        except DatabaseUnreachable:
-            raise
-        except TriggerNotFound:
-            continue  # unregistered in between
+            following = next_after(now)
         except Exception as error:  # noqa: BLE001 - as in fire_due
             report.problems[row.id] = f"{row.name}: cannot be resumed: {what_raised(error)}"
+            continue
+        try:
+            await triggers.resume(brain.db, row.name, now, skipped, following, expected=row)
+        except DatabaseUnreachable:
+            raise
+        except (TriggerNotFound, TriggerRefused):
+            continue  # unregistered or changed in between: the next cycle looks again
+        except DatabaseError as error:
+            report.problems[row.id] = f"{row.name}: cannot be resumed: {error}"
         else:
             report.resumed.append(row.name)
 

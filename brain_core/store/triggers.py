@@ -289,10 +289,11 @@ async def _locked(session: Session, name: str) -> TriggerRow:
 
 
 def _unchanged(row: TriggerRow, expected: TriggerRow | None) -> None:
-    if expected is not None and (row.id, row.revision, row.next_due_at) != (
+    if expected is not None and (row.id, row.revision, row.next_due_at, row.resume_at) != (
         expected.id,
         expected.revision,
         expected.next_due_at,
+        expected.resume_at,
     ):
         raise TriggerRefused(f"trigger '{row.name}' was changed or fired at this very moment; try again")
 
