@@ -11,7 +11,7 @@ from brain_core.engine.beginning import new_run
 from brain_core.engine.executor import Execution
 from brain_core.engine.runner import StepRequest
 from brain_core.engine.sweep import worker_identity
-from brain_core.errors import WorkflowFileError
+from brain_core.errors import RunnerDied, WorkflowFileError
 from brain_core.store import runs
 from brain_core.store.database import Database
 from brain_core.store.recorder import Recorder
@@ -153,3 +153,27 @@ async def test_a_run_whose_runner_dies_is_recorded_as_failed_with_the_reason(poo
         await db.close()
     assert run.error == f"step 's1': the runner process of {file} ended with exit code 7"
     assert [step.status for step in run.steps] == ["success", "failed"]
+
+
+async def test_of_many_files_only_so_many_idle_processes_are_kept(pool, flow, gone, monkeypatch):
+    monkeypatch.setattr("brain_core.engine.processes.pool.MAX_IDLE", 2)
+    files = [flow("", name=name) for name in ("one", "two", "three", "four")]
+    runners = [await pool.runner_for(file) for file in files]
+    pids = [await pid_of(runner) for runner in runners]
+    for runner in (runners[1], runners[0], runners[2]):
+        await runner.close()
+    await gone(pids[1])
+    assert await pid_of(await pool.runner_for(files[0])) == pids[0]
+    assert await pid_of(runners[3]) == pids[3]
+
+
+async def test_a_run_whose_process_went_with_another_and_whose_file_broke_since_is_told_both(pool, flow, gone):
+    file = flow("class Exits(Step):\n    async def run(self, ctx):\n        os._exit(7)\n", "Ok", "Exits")
+    one, two = await pool.runner_for(file), await pool.runner_for(file)
+    pid = await pid_of(one)
+    with pytest.raises(RunnerDied, match="exit code 7"):
+        await two.run_step(StepRequest(RUN, 1, 1), print)
+    await gone(pid)
+    flow("raise ValueError('half saved')")
+    with pytest.raises(RunnerDied, match=r"ended, and now: .*half saved"):
+        await pid_of(one)

@@ -12,12 +12,15 @@ from typing import Any, TypeAlias
 from brain_core.engine.processes.process_runner import ProcessRunner, RunnerSettings
 from brain_core.engine.processes.spawner import Spawner
 from brain_core.engine.runner import Plan, StepReply, StepRequest
-from brain_core.errors import RunnerDied
+from brain_core.errors import RunnerDied, WorkflowFileError
 from brain_core.placeholders import Json
 from brain_core.run import Run
 
 Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
 
+MAX_IDLE = 64
+"""How many processes are kept that nobody holds: each costs memory and some file descriptors, and there may be thousands
+of workflow files."""
 _LEAST_IDLE = 0.1
 """Seconds: enough for those who waited for a load to take what was loaded."""
 
@@ -78,7 +81,10 @@ class PooledRunner:
             raise RuntimeError("the runner was given back")
         while not version.usable:
             # Another run's step has taken the process with it. This run goes on with the same source, or not at all.
-            fresh = await self._pool.take(version.file)
+            try:
+                fresh = await self._pool.take(version.file)
+            except WorkflowFileError as error:
+                raise RunnerDied(f"the runner process of {version.file} ended, and now: {error}") from None
             if fresh.plan.digest != self.plan.digest:
                 self._pool.let_go(fresh)
                 raise RunnerDied(
@@ -92,8 +98,8 @@ class PooledRunner:
 class RunnerPool:
     """Runner processes by workflow file. `hear` gets what they print: the file and the text.
 
-    A process serves every run of its version; one that nobody holds ends after `settings.idle` seconds, one whose file
-    has changed as soon as nobody holds it.
+    A process serves every run of its version; one that nobody holds ends after `settings.idle` seconds, or when more
+    than MAX_IDLE of them are kept, one whose file has changed as soon as nobody holds it.
     """
 
     def __init__(
@@ -152,6 +158,7 @@ class RunnerPool:
             self._end(version)
         elif version.timer is None:
             self._end_later(version)
+            self._end_longest_idle()
 
     async def close(self) -> None:
         """End all processes; steps that still run in them are ended."""
@@ -192,6 +199,12 @@ class RunnerPool:
     def _end_later(self, version: _Version) -> None:
         idle = max(self._settings.idle, _LEAST_IDLE)
         version.timer = asyncio.get_running_loop().call_later(idle, self._end_idle, version)
+
+    def _end_longest_idle(self) -> None:
+        # By the order in which their timers end.
+        idle = [version for version in self._current.values() if version.timer is not None]
+        if len(idle) > MAX_IDLE:
+            self._end(min(idle, key=lambda version: version.timer.when() if version.timer else 0.0))
 
     def _end_idle(self, version: _Version) -> None:
         version.timer = None
