@@ -37,6 +37,10 @@ async def main(act, *words):
             for one in await brain.triggers.listing():
                 await brain.triggers.pause(one.row.name)
             return
+        if act == "go-on":
+            for run in words:
+                await brain.control.resume_run(run)
+            return
         file, count, *intervals = words
         plan, _ = await load_plan(settings.settings, plugins, file, {})
         for number in range(int(count)):
@@ -208,22 +212,26 @@ class Lab:
     def come_to_rest(self) -> int:
         """Pause every schedule, wait until every run is over, stop the daemons; return how many runs were parked."""
         self.pause_all()
-        parked: set[str] = set()
+        parked = 0
 
         def over() -> bool:
-            rows = self.sql("SELECT id::text, status FROM brain.runs WHERE status IN ('queued', 'running', 'parked')")
-            for row in rows:
-                if row["status"] == "parked":
-                    parked.add(row["id"])
-                    self.brain("resume-run", row["id"])
-            return not rows
+            nonlocal parked
+            parked += self.resume_parked()
+            return not self.sql("SELECT FROM brain.runs WHERE status IN ('queued', 'running', 'parked')")
 
         self.until(over, "every run is over")
         for daemon in self.daemons:
             if daemon.alive:
                 self.until(lambda daemon=daemon: daemon.ready, "the daemon has started")  # type: ignore[misc]
                 daemon.stop()
-        return len(parked)
+        return parked
+
+    def resume_parked(self) -> int:
+        """Do what a person does about runs whose workers kept dying (G16); return how many there were."""
+        runs = [row["id"] for row in self.sql("SELECT id::text FROM brain.runs WHERE status = 'parked'")]
+        if runs:
+            self._python("-c", REGISTER, "go-on", *runs)
+        return len(runs)
 
     def checked_by_brain(self) -> None:
         """Let the product judge itself; both commands exit with 1 on what they find."""
@@ -250,18 +258,25 @@ class Lab:
         asked = "SELECT FROM brain.runs AS r JOIN brain.workers AS w ON w.id = r.worker_id "
         return bool(self.sql(f"{asked} WHERE r.status = 'running' AND w.stopped_at IS NULL AND w.pid = $1", daemon.pid))
 
+    def ready(self) -> list[Daemon]:
+        """Return the daemons that have started and not ended."""
+        return [daemon for daemon in self.daemons if daemon.alive and daemon.ready]
+
+    def interrupted(self) -> int:
+        """Return how many attempts were interrupted until now: how many faults hit something."""
+        return int(self.sql("SELECT count(*) AS n FROM brain.step_runs WHERE status = 'interrupted'")[0]["n"])
+
     def victim(self) -> Daemon:
         """Return a daemon for the next fault: mostly one that has a run in hand, for many are idle."""
         found: list[Daemon] = []
 
         def chosen() -> bool:
-            ready = [daemon for daemon in self.daemons if daemon.alive and daemon.ready]
-            found[:] = [daemon for daemon in ready if self.in_hand(daemon)]
+            found[:] = [daemon for daemon in self.ready() if self.in_hand(daemon)]
             return bool(found)
 
         if self.rng.random() < 0.2:
-            self.until(lambda: any(one.alive and one.ready for one in self.daemons), "a daemon has started")
-            found = [daemon for daemon in self.daemons if daemon.alive and daemon.ready]
+            self.until(self.ready, "a daemon has started")
+            found = self.ready()
         else:
             self.until(chosen, "a run is in hand")
         return self.rng.choice(found)

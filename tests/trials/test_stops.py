@@ -17,11 +17,11 @@ AGAIN = "this daemon was given up"
 def stops(folder: Path, url: str, *, least: int, long: bool) -> None:
     with trial("stops", long=long) as it, lab(folder, url, it.rng, beat=1.0, lease=6.0) as place:
         for name in ("plain", "resume"):
-            place.register(place.flow(name, seconds=0.6), 3, "1s", "2s")
+            place.register(place.flow(name, seconds=1.5), 3, "1s", "2s")
         for _ in range(4):
             place.started()
         stopped = 0
-        while stopped < least:
+        while stopped < least or place.interrupted() == 0:
             place.let_pass(0.0, 1.0)
             # Two at a time, or it would take all day; the others are there to notice.
             victims = {place.victim(), place.rng.choice(place.daemons)}
