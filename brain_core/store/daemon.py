@@ -60,16 +60,6 @@ async def beat(
     )
 
 
-async def next_due(
-    db: Database, types: Sequence[str], leave_out: Sequence[UUID] = ()
-) -> tuple[datetime, datetime | None]:
-    """Return the database's clock, and when a trigger is to be fired or resumed next (it may be past)."""
-    row = await db.fetchrow("daemon_next_due", list(types), list(leave_out))
-    if row is None:
-        raise AssertionError("the statement returns one row")
-    return row["now"], row["next_due"]
-
-
 async def is_eldest(db: Database, worker: UUID) -> bool:
     """Whether no other daemon that counts as alive has been here for longer."""
     return bool(await db.fetchval("daemon_eldest") == worker)

@@ -119,9 +119,11 @@ async def resumable(db: Database, now: datetime, limit: int = MAX_RESUMED) -> li
     return [trigger_row(row) for row in await db.fetch("fires_resumable", now, limit)]
 
 
-async def next_due(db: Database, leave_out: Sequence[UUID] = ()) -> tuple[datetime, datetime | None]:
-    """Return the database's clock, and when a trigger is due or to be resumed next (it may be past)."""
-    row = await db.fetchrow("fires_next_due", list(leave_out))
+async def next_due(
+    db: Database, types: Sequence[str], leave_out: Sequence[UUID] = ()
+) -> tuple[datetime, datetime | None]:
+    """Return the database's clock, and when a trigger of these types is due or to be resumed next (it may be past)."""
+    row = await db.fetchrow("fires_next_due", list(types), list(leave_out))
     if row is None:
         raise AssertionError("the statement returns one row")
     return row["now"], row["next_due"]

@@ -68,8 +68,9 @@ async def test_work_goes_on_when_it_is_back_and_results_are_kept(house: House, s
     load = house.flow("Note(name='load'), Note(name='more')", name="load")
     many = [await house.queue(load) for _ in range(20)]
     for _ in range(3):
+        before = daemon.log.count("the database is away:")
         await server.stop()
-        await _said(house, daemon, "the database is away", daemon.log.count("the database is away:") + 1)
+        await _said(house, daemon, "the database is away:", before + 1)
         house.go("one")
         await server.start()
         runs = [await house.ended(run_id, daemon) for run_id in (held, *many)]
@@ -83,7 +84,8 @@ async def test_work_goes_on_when_it_is_back_and_results_are_kept(house: House, s
     assert len([line for line in house.journal if line == "more 1"]) == 80
     daemon.kill()
     assert await daemon.ended() == 0
-    assert len(daemon.lines) < 1000, "it does not spin"
+    # One line for each run that waited, not one for each time that it tried.
+    assert len(daemon.lines) < 1000
 
 
 async def test_two_that_could_not_beat_do_not_take_each_other_for_dead(house: House, server: Server) -> None:

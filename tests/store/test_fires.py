@@ -224,15 +224,16 @@ async def test_an_instant_that_has_an_outcome_does_not_get_another(db: Database,
 
 
 async def test_next_due_is_the_first_of_all_and_can_leave_some_out(db: Database) -> None:
-    now, nothing = await fires.next_due(db)
+    now, nothing = await fires.next_due(db, ["test"])
     assert nothing is None
     assert abs(now - datetime.now(UTC)) < HOUR
     first, second = await register(db, "first"), await register(db, "second", next_due_at=NOON + HOUR)
     await register(db, "untimed", next_due_at=None)
-    assert (await fires.next_due(db))[1] == NOON
-    assert (await fires.next_due(db, [first.id]))[1] == NOON + HOUR
+    assert (await fires.next_due(db, ["test"]))[1] == NOON
+    assert (await fires.next_due(db, ["test"], [first.id]))[1] == NOON + HOUR
+    assert (await fires.next_due(db, ["elsewhere"]))[1] is None, "nobody here can ask such a type"
     await triggers.pause(db, "second", NOON, NOON + HOUR, NOON - HOUR)
-    assert (await fires.next_due(db))[1] == NOON - HOUR, "a pause that is to end counts"
+    assert (await fires.next_due(db, ["test"]))[1] == NOON - HOUR, "a pause that is to end counts"
     assert [row.id for row in await fires.resumable(db, NOON)] == [second.id]
     assert await fires.resumable(db, NOON - 2 * HOUR) == []
 

@@ -178,7 +178,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
     me = f"'{uuid4()}'"
     calls: dict[str, tuple[tuple[str, ...], set[str]]] = {
         "fires_due": (("'2026-06-01'", "1000", "'{test}'", none), {"triggers_due"}),
-        "fires_next_due": ((none,), {"triggers_due", "triggers_resume"}),
+        "fires_next_due": (("'{test}'", none), {"triggers_due", "triggers_resume"}),
         "fires_resumable": (("now()", "10"), {"triggers_resume"}),
         "queue_claim": ((me, "10", none, none, *worker), {"runs_in_hand", "runs_queued", "runs_pkey"}),
         "queue_claim_elsewhere": (

@@ -39,16 +39,6 @@ SELECT clock_timestamp() AS now,
                WHERE d.status = 'open' AND o.stopped_at IS NOT NULL)
            OR EXISTS (SELECT FROM brain.deliveries AS d WHERE d.status = 'open' AND d.worker_id IS NULL) AS undelivered;
 
--- name: daemon_next_due
--- The database's clock, and when triggers of some types ($1) are to be fired or resumed next, but for those left out ($2).
-SELECT clock_timestamp() AS now,
-       LEAST((SELECT t.next_due_at FROM brain.triggers AS t
-              WHERE t.next_due_at IS NOT NULL AND t.type = ANY ($1::text[]) AND t.id <> ALL ($2::uuid[])
-              ORDER BY t.next_due_at, t.id LIMIT 1),
-             (SELECT t.resume_at FROM brain.triggers AS t
-              WHERE t.resume_at IS NOT NULL AND t.type = ANY ($1::text[]) AND t.id <> ALL ($2::uuid[])
-              ORDER BY t.resume_at, t.id LIMIT 1)) AS next_due;
-
 -- name: daemon_eldest
 -- The daemon that has counted as alive for the longest: what one of them is enough for is its work.
 SELECT id FROM brain.workers WHERE kind = 'daemon' AND stopped_at IS NULL ORDER BY started_at, id LIMIT 1;

@@ -18,12 +18,14 @@ ORDER BY t.resume_at, t.id
 LIMIT $2;
 
 -- name: fires_next_due
--- The database's clock, and when there is something to do next but for some triggers.
+-- The database's clock, and when triggers of some types ($1) are to be fired or resumed next, but for those left out ($2).
 SELECT clock_timestamp() AS now,
        LEAST((SELECT t.next_due_at FROM brain.triggers AS t
-              WHERE t.next_due_at IS NOT NULL AND t.id <> ALL ($1::uuid[]) ORDER BY t.next_due_at, t.id LIMIT 1),
+              WHERE t.next_due_at IS NOT NULL AND t.type = ANY ($1::text[]) AND t.id <> ALL ($2::uuid[])
+              ORDER BY t.next_due_at, t.id LIMIT 1),
              (SELECT t.resume_at FROM brain.triggers AS t
-              WHERE t.resume_at IS NOT NULL AND t.id <> ALL ($1::uuid[]) ORDER BY t.resume_at, t.id LIMIT 1)) AS next_due;
+              WHERE t.resume_at IS NOT NULL AND t.type = ANY ($1::text[]) AND t.id <> ALL ($2::uuid[])
+              ORDER BY t.resume_at, t.id LIMIT 1)) AS next_due;
 
 -- name: fires_fire
 -- Fires any number of due triggers as one commit, and advances each by compare-and-set (G1). $1–$7 a trigger each: id,
