@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -242,3 +243,24 @@ async def test_a_plain_step_can_be_ended_when_the_zygote_is_gone(pool, spawner, 
     with pytest.raises(asyncio.CancelledError):
         await task
     await gone(number)
+
+
+async def test_a_zygote_that_is_slow_to_read_is_waited_for_and_not_taken_for_dead(spawner):
+    first = await spawner.spawn(silence=0, limit=1_000_000)
+    control = spawner._control
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    zygote = spawner.pid
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        asked = [asyncio.ensure_future(spawner.spawn(silence=0, limit=1_000_000)) for _ in range(12)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+    children = [first, *await asyncio.gather(*asked)]
+    assert spawner.pid == zygote
+    assert not first.exited.done()
+    for child in children:
+        child.link.close()
+        child.close()
+        os.close(child.output)

@@ -19,8 +19,8 @@ from brain_core.run import Run
 Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
 
 MAX_IDLE = 64
-"""How many processes are kept that nobody holds: each costs memory and some file descriptors, and there may be thousands
-of workflow files."""
+"""How many processes are kept that nobody holds: each costs memory and file descriptors, and there may be thousands of
+workflow files."""
 _LEAST_IDLE = 0.1
 """Seconds: enough for those who waited for a load to take what was loaded."""
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from brain_core.errors import RunnerDied
 
+ASK_AGAIN = 0.01
+"""Seconds before the zygote is asked again that has not read what it was asked before."""
 PLAIN = "brain_core.engine.processes.zygote:plain_runner"
 
 
@@ -162,8 +164,9 @@ class Spawner:
     async def spawn(self, *, silence: float, limit: int) -> Child:
         """Fork a runner; RunnerDied when there is none to be had. `silence` is the guard's, `limit` the link's."""
         for attempt in (1, 2):
-            child = self._ask_for(silence, limit)
+            child, theirs, line = self._prepared(silence, limit)
             try:
+                await self._ask(child, theirs, line)
                 await child.started
             except BaseException as error:
                 # Also for a process that is forked after its caller was cancelled: it sees the end of its link.
@@ -179,8 +182,9 @@ class Spawner:
                 return child
         raise AssertionError("two attempts are made")
 
-    def _ask_for(self, silence: float, limit: int) -> Child:
-        control = self._attach()
+    def _prepared(self, silence: float, limit: int) -> tuple[Child, list[int], bytes]:
+        """Return a child that is to be asked for, the zygote's ends of it, and the request."""
+        self._attach()
         self._numbers += 1
         number = self._numbers
         link, their_link = socket.socketpair()
@@ -190,15 +194,28 @@ class Spawner:
         os.set_blocking(output, False)
         child = self._children[number] = Child(number, (link, guard, output), self._kill)
         line = json.dumps({"fork": number, "silence": silence, "limit": limit}).encode() + b"\n"
+        return child, [their_link.detach(), their_guard.detach(), their_output], line
+
+    async def _ask(self, child: Child, theirs: list[int], line: bytes) -> None:
+        """Send a request with the ends of the one who is asked; waits for a zygote that is slow to read."""
         try:
-            socket.send_fds(control, [line], [their_link.fileno(), their_guard.fileno(), their_output])
-        except OSError:
-            self._lost(control)
+            # When there is another one after a wait, this child was lost with the one before.
+            control = self._control
+            while control is not None and control is self._control:
+                try:
+                    socket.send_fds(control, [line], theirs)
+                except BlockingIOError:
+                    await asyncio.sleep(ASK_AGAIN)
+                except OSError:
+                    self._lost(control)
+                else:
+                    return
+        except BaseException:
+            self._children.pop(child.number, None)
+            raise
         finally:
-            their_link.close()
-            their_guard.close()
-            os.close(their_output)
-        return child
+            for end in theirs:
+                os.close(end)
 
     def _kill(self, number: int) -> None:
         if self._control is not None:
