@@ -59,7 +59,7 @@ class Execution:
         self.plan = plan
         self.run_id = run_id
         self._runner = runner
-        self._recorder = recorder
+        self.recorder = recorder
         self._hooks = hooks
         self._watch = watch
         self._begun: Beginning | None = None
@@ -112,7 +112,7 @@ class Execution:
                 return await self._end(run, "failed", f"step '{planned.name}': {step.error}", (step, write))
             if position == last:
                 return await self._end(run, "success", None, (step, write))
-            await self._recorder.finish_step(write)
+            await self.recorder.finish_step(write)
             await self._say_step(run, step)
         raise AssertionError("a run that is taken up has a step to run")
 
@@ -211,7 +211,7 @@ class Execution:
         return step, write
 
     async def _end(self, run: Run, status: RunStatus, error: str | None, last: tuple[StepRun, StepEnd] | None) -> Run:
-        await self._recorder.finish_run(
+        await self.recorder.finish_run(
             RunEnd(
                 run_id=self.run_id,
                 claim=self.begun.claim,

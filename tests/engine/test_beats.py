@@ -31,7 +31,7 @@ async def worker(db: Database) -> AsyncIterator[UUID]:
 
 @pytest.fixture
 async def beats(db: Database, worker: UUID) -> AsyncIterator[Beats]:
-    made = Beats(db, worker, interval=INTERVAL, limit=LIMIT)
+    made = Beats(db, lambda database: workers.beat(database, worker), interval=INTERVAL, limit=LIMIT)
     made.start()
     threads = [each for each in threading.enumerate() if each.name == "brain-beat"]
     yield made

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from brain_core import Step, StepContext, Workflow
+from brain_core.engine.beginning import new_run
 from brain_core.engine.events import Event, Live, RunEnded, StepEnded
 from brain_core.engine.executor import Execution
 from brain_core.engine.local_runner import LocalRunner
@@ -54,11 +56,16 @@ async def execution(db: Database) -> AsyncIterator[Started]:
         plan = runner.hold(LoadedWorkflow(workflow, Path("/w.py"), {"w.py": ""}, "digest"))
         recorder.add_version(plan.digest, dict(plan.sources))
         recorders.append(recorder)
-        return Execution(plan, {}, runner=runner, recorder=recorder, hooks=NoHooks(), watch=watch, max_output=1_000_000)
+        return Execution(plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=NoHooks(), watch=watch)
 
     yield make
     for recorder in recorders:
         await workers.stop(db, recorder.worker.id)
+
+
+async def carried(execution: Execution) -> Run:
+    begin = new_run(execution.plan, {}, run_id=execution.run_id, recorder=execution.recorder, max_output=1_000_000)
+    return await execution.run(begin)
 
 
 async def stored(db: Database, run: Run) -> Run:
@@ -74,7 +81,7 @@ async def test_between_two_steps_the_next_one_does_not_start(db: Database, execu
             going.cancel("cancelled by a test")
 
     going = execution([Quick(name="one"), Quick(name="two")], watch)
-    run = await stored(db, await going.run())
+    run = await stored(db, await carried(going))
     assert (run.status, run.error) == ("cancelled", "cancelled by a test")
     assert [(step.name, step.status) for step in run.steps] == [("one", "success")]
     assert isinstance(events[-1], RunEnded)
@@ -86,7 +93,7 @@ async def test_after_the_last_step_it_comes_too_late(db: Database, execution: St
             going.cancel("too late")
 
     going = execution([Quick(name="one")], watch)
-    assert (await stored(db, await going.run())).status == "success"
+    assert (await stored(db, await carried(going))).status == "success"
 
 
 @pytest.mark.parametrize("limit", [None, 1000.0])
@@ -100,7 +107,7 @@ async def test_a_step_is_asked_each_time(db: Database, execution: Started, limit
             asyncio.get_running_loop().call_soon(going.cancel, "cancelled by a test")
 
     going = execution([Stubborn(name="one", timeout=limit), Quick(name="two")], watch)
-    run = await stored(db, await going.run())
+    run = await stored(db, await carried(going))
     assert said == ["here", "asked", "asked again"]
     assert (run.status, run.error) == ("cancelled", "cancelled by a test")
     assert [(step.name, step.status) for step in run.steps] == [("one", "cancelled")]

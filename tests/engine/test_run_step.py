@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import threading
 from contextvars import ContextVar
@@ -16,7 +17,6 @@ from brain_core import FunctionStep, Step, StepContext, StepFailed, Template, Wo
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import StepRequest
 from brain_core.loader import LoadedWorkflow
-from brain_core.placeholders import Scope
 from brain_core.testing import run_step
 
 
@@ -56,8 +56,8 @@ async def test_all_attempts_of_a_step_have_one_idempotency_key_and_no_other_step
     runner.hold(LoadedWorkflow(workflow, Path("/w.py"), {}, ""))
     seen = []
     for run_id, position, attempt in ((1, 0, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1)):
-        request = StepRequest(str(UUID(int=run_id)), position, attempt, Scope())
-        seen.append((await runner.run_step(request, lambda text: None)).output)
+        request = StepRequest(str(UUID(int=run_id)), position, attempt)
+        seen.append(json.loads((await runner.run_step(request, lambda text: None)).output or ""))
     assert [attempt for _, attempt in seen] == [1, 2, 1, 1]
     keys = [key for key, _ in seen]
     assert keys[0] == keys[1]

@@ -139,7 +139,7 @@ async def test_a_second_cancellation_reaches_the_step(tmp_path: Path, position: 
         if text != "asked again":
             task.cancel()
 
-    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, position, 1, Scope()), hear))
+    task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, position, 1), hear))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert said == ["here", "asked", "asked again"]
