@@ -226,6 +226,8 @@ async def test_a_run_is_left_to_the_host_that_has_its_file(house: House) -> None
 async def test_an_idle_daemon_asks_little(house: House, database_url: str) -> None:
     for number in range(20):
         await house.schedule(house.flow("Note(name='one')", name=f"flow{number}"), next_due_at=None)
+    # Overdue for ever, for want of the plugin: nothing that could be done about it here.
+    await house.schedule(house.folder / "flow0.py", name="elsewhere", type="elsewhere")
     daemon = await house.daemon()
     worker = await house.worker_of(daemon)
     async with await Database.open(database_url) as outside:
