@@ -11,6 +11,7 @@ import pytest
 from brain_core import Cron, TriggerRefused
 
 FIVE = "and five are needed (minute, hour, day-of-month, month, day-of-week)"
+APART = "a user, a command or a comment does not belong into it"
 NAMES = "(there are: @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually)"
 EMPTY = "it is empty; write five fields, such as '0 9 * * 1-5' (09:00 on Monday to Friday)"
 LAST = "'L' (the last day) is not cron; write 28, or run daily and check in the first step"
@@ -25,7 +26,14 @@ REFUSED = {
     "0\u00a09 * * *": f"it has 4 fields, {FIVE}",
     "0 0 9 * * 1-5": f"it has 6 fields, {FIVE}; there are no seconds: write '0 9 * * 1-5'",
     "*/5 * * * * *": f"it has 6 fields, {FIVE}; there are no seconds and no years",
-    "TZ=UTC 0 9 * * *": f"it has 6 fields, {FIVE}; there are no seconds and no years",
+    "0 9 * * * 2030": f"it has 6 fields, {FIVE}; there are no years: write '0 9 * * *'",
+    "0 0 31 2 * 2030": f"it has 6 fields, {FIVE}; there are no seconds and no years",
+    "TZ=UTC 0 9 * * *": f"it has 6 fields, {FIVE}; the time zone is given apart from it: write '0 9 * * *'",
+    "CRON_TZ=UTC @daily": f"it has 2 fields, {FIVE}; the time zone is given apart from it: write '@daily'",
+    "0 9 * * 1-5 /opt/backup.sh": f"it has 6 fields, {FIVE}; {APART}: write '0 9 * * 1-5'",
+    "*/5 * * * *\troot cd / && run -x 5": f"it has 12 fields, {FIVE}; {APART}: write '*/5 * * * *'",
+    "30 6 * * 1 # weekly": f"it has 7 fields, {FIVE}; {APART}: write '30 6 * * 1'",
+    "0 9 * * MONDAY run": f"it has 6 fields, {FIVE}; there are no seconds and no years",
     "0 0 9 * * 1 2030": f"it has 7 fields, {FIVE}; there are no seconds and no years",
     "61 * * * *": "minute 61 is out of range; it goes from 0 to 59",
     "* 24 * * *": "hour 24 is out of range; it goes from 0 to 23",

@@ -166,11 +166,27 @@ def _close(word: str, known: Iterable[str], least: float) -> list[str]:
 def _count_problem(words: list[str]) -> str:
     fields = ", ".join(kind.title for kind in KINDS)
     has = f"it has {len(words)} field{'s' if len(words) != 1 else ''}, and five are needed ({fields})"
-    if len(words) == 6 and words[0] in {"0", "*", "00"}:
-        return f"{has}; there are no seconds: write '{' '.join(words[1:])}'"
+    first, rest = " ".join(words[:5]), " ".join(words[1:])
+    if len(words) == 6 and words[0] in {"0", "*", "00"} and _is_taken(rest):
+        return f"{has}; there are no seconds: write '{rest}'"
+    if len(words) == 6 and re.fullmatch(r"\d{4}", words[5], re.ASCII) and _is_taken(first):
+        return f"{has}; there are no years: write '{first}'"
+    if re.match(r"(?i)(CRON_)?TZ=", words[0]) and _is_taken(rest):
+        return f"{has}; the time zone is given apart from it: write '{rest}'"
+    # A line of a crontab: what cannot be a field is who runs what.
+    if len(words) >= 6 and re.search(r"[^0-9*/,\-]", words[5]) and _is_taken(first):
+        return f"{has}; a user, a command or a comment does not belong into it: write '{first}'"
     if len(words) in {6, 7}:
         return f"{has}; there are no seconds and no years"
     return has
+
+
+def _is_taken(text: str) -> bool:
+    try:
+        parsed(text)
+    except TriggerRefused:
+        return False
+    return True
 
 
 def _field(text: str, kind: Kind, word: str) -> Field:
