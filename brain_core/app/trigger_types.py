@@ -22,6 +22,11 @@ T = TypeVar("T")
 _SHOWN = 3
 """How many of the next instants are told of a trigger that was registered or changed."""
 
+_ONE_OF_ALL = (
+    "after an outage all of the last {} instants are due at once, and with --overlap skip only the first of them "
+    "fires; for a run of each: --overlap allow"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -97,7 +102,10 @@ def told(row: TriggerRow, trigger: Trigger) -> Described:
     while at is not None and len(upcoming) < _SHOWN:
         upcoming.append(at)
         at = next_of(trigger)(at)
-    return Described(row, plain.words, plain.zone, lines_of(trigger, "notes"), tuple(upcoming))
+    notes = lines_of(trigger, "notes")
+    if (row.catch_up_max or 1) > 1 and row.overlap == "skip":
+        notes += (_ONE_OF_ALL.format(row.catch_up_max),)
+    return Described(row, plain.words, plain.zone, notes, tuple(upcoming))
 
 
 def lines_of(trigger: Trigger, method: str, *values: object) -> tuple[str, ...]:

@@ -292,9 +292,14 @@ class Triggers:
         return trigger
 
     def _last_due(self, row: TriggerRow, trigger: Trigger | None, now: datetime) -> datetime | None:
-        """Return the last instant up to now that has no outcome yet, or that the pause which goes on has skipped."""
+        """Return the last instant up to now that has no outcome yet, or that the pause which goes on has skipped.
+
+        Now itself when the type is not to be had: the stretch then holds whatever was due in it, and leaves no hole.
+        """
         first = row.skipping_from if row.state == "paused" else row.next_due_at
-        found = None if trigger is None else pending(next_of(trigger), first, now)
+        if trigger is None:
+            return now if first is not None and first <= now else None
+        found = pending(next_of(trigger), first, now)
         return None if found is None else found[1]
 
     async def _rows(self, name: str | None) -> list[TriggerRow]:

@@ -300,3 +300,30 @@ async def test_forecast_judges_overlaps_by_past_runs(brain, registered_at):
     await brain.triggers.pause("old", resume_at=until - timedelta(minutes=30))
     found = await brain.triggers.forecast(until=until, limit=100)
     assert found.forecast.counts == {"old": 3}
+
+
+async def test_all_that_can_fire_only_one_says_so(brain, flow):
+    plan, daily = await _plan(brain, flow), Cron("0 9 * * *")
+    one = await brain.triggers.register(plan, daily, name="one", catch_up="all", catch_up_max=4)
+    assert one.trigger.notes == (
+        "after an outage all of the last 4 instants are due at once, and with --overlap skip only the first of them "
+        "fires; for a run of each: --overlap allow",
+    )
+    assert (await brain.triggers.edit(one.trigger.row, overlap="allow")).notes == ()
+    assert (await brain.triggers.register(plan, daily, name="two", catch_up="all", catch_up_max=1)).trigger.notes == ()
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("act", ["edit", "unregister"])
+async def test_what_was_due_by_a_type_that_is_not_here_leaves_no_hole(brain, registered_at, paused, act):
+    row = await registered_at("old", await _past(brain, DAY), type="gone")
+    if paused:
+        row = (await brain.triggers.pause("old")).row
+    before = await triggers.clock(brain.db)
+    if act == "edit":
+        await brain.triggers.edit(row, trigger=Cron("0 9 * * *"))
+    else:
+        await brain.triggers.unregister("old")
+    stretch = (await fires.ledger(brain.db, row.id))[-1]
+    assert stretch.due_at == (row.skipping_from if paused else row.next_due_at)
+    assert before <= stretch.until <= await triggers.clock(brain.db)
