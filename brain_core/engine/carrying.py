@@ -17,7 +17,7 @@ from brain_core.engine.runner import Plan, Runner
 from brain_core.engine.taking_up import SourceChanged, claimed_run
 from brain_core.errors import ClaimLost, DatabaseUnreachable, InputError, RunnerDied, WorkflowFileError
 from brain_core.run import Run, RunStatus
-from brain_core.store import deliveries, runs
+from brain_core.store import daemon, deliveries, runs
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
 from brain_core.store.recorder import RunEnd
@@ -145,7 +145,10 @@ class Carrier:
         try:
             runner = await hand.loading
         except (WorkflowFileError, RunnerDied) as error:
-            await self._end(hand, "failed", str(error))
+            if claimed.resumed and isinstance(error, WorkflowFileError):
+                await self._park(hand, f"{error}; put the file back as it was when the run began, or cancel the run")
+            else:
+                await self._end(hand, "failed", str(error))
             return
         except asyncio.CancelledError:
             if hand.cancelled is None or _is_cancelled():
@@ -188,6 +191,11 @@ class Carrier:
             self._hear(run_id, event)
 
         return hear
+
+    async def _park(self, hand: InHand, why: str) -> None:
+        """Put a run aside that was begun with a file which can no longer be loaded: what is done is kept (G19)."""
+        await daemon.park(self._db, self.identity.id, hand.claimed.run_id, hand.claimed.claim, why)
+        logger.warning("parked: %s", why, extra=hand.facts)
 
     async def _end(self, hand: InHand, status: RunStatus, why: str) -> None:
         """End a run that is not executed, or no further."""

@@ -171,3 +171,45 @@ async def _waits(db: Database) -> bool:
                 " AND wait_event_type = 'Lock')"
             )
         )
+
+
+@pytest.mark.parametrize("now", ["raise ValueError('half saved')", None])
+async def test_a_run_that_is_resumed_with_a_file_that_cannot_be_loaded_is_parked(
+    db: Database, new_worker: Callable[..., Worker], flow: Callable[..., Path], now: str | None
+) -> None:
+    body = """
+    class Waits(Step):
+        async def run(self, ctx):
+            await asyncio.Event().wait()
+    """
+    file = flow(body, "Ok", "Waits", on_interrupt="'resume'")
+    run_id = await _queue(db, file)
+    reached = asyncio.Event()
+
+    def hear(_: str, event: Event) -> None:
+        if isinstance(event, StepStarted) and event.position == 1:
+            reached.set()
+
+    first = new_worker(hear)
+    await _work(first)
+    await reached.wait()
+    await first.let_go(at_once=True)
+    settled = await workers.settle(db, [first.identity.id], "it died", [])
+    assert [run.status for run in settled] == ["queued"]
+    if now is None:
+        file.unlink()
+    else:
+        file.write_text(now)
+    await _work(new_worker())
+
+    async def parked() -> bool:
+        return (await runs.get(db, run_id)).status in ("parked", "failed")
+
+    await _until(parked)
+    run = await runs.get(db, run_id)
+    assert run.status == "parked"
+    assert [(step.name, step.status) for step in run.steps] == [("s0", "success"), ("s1", "interrupted")]
+    async with db.session() as session:
+        reason = await session.connection.fetchval("SELECT parked_reason FROM brain.runs WHERE id = $1", run_id)
+    assert str(file) in reason
+    assert reason.endswith("; put the file back as it was when the run began, or cancel the run")
