@@ -123,6 +123,11 @@ def _judged(one: TriggerListing, now: datetime, max_age: timedelta | None) -> Wa
     problems = []
     if one.overdue and row.next_due_at is not None:
         problems.append(f"overdue since {_moment(row.next_due_at)}; is a daemon running? see: brain daemon-status")
+    if one.last_run is not None and one.last_run.status == "parked":
+        # Its schedule may skip every instant until somebody decides, and nobody is told otherwise.
+        short = str(one.last_run.id)[:8]
+        decide = f"let it go on: brain resume-run {short}, or end it: brain cancel {short}"
+        problems.append(f"run {short} is parked; {decide}")
     if max_age is not None:
         if last is not None and now - last > max_age:
             problems.append(f"last success {_moment(last)}; see: brain history --workflow {row.workflow_name}")

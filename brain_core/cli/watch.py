@@ -27,7 +27,7 @@ def watch(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedules as a JSON list.")] = False,
 ) -> None:
-    """Exit with 1 when a schedule is overdue or its last success is too old. Reads only, and needs no daemon.
+    """Exit with 1 when a schedule is overdue, a run is parked or the last success too old. Reads only; needs no daemon.
 
     For system cron or a monitoring box. Paused schedules are not overdue.
     """

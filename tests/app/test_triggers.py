@@ -11,8 +11,9 @@ import pytest
 from brain_core import Cron, Trigger
 from brain_core.app import load_plan
 from brain_core.engine.events import RunStarted
+from brain_core.engine.sweep import worker_identity
 from brain_core.errors import InputError, TriggerNotFound, TriggerRefused, UsageError
-from brain_core.store import fires, queue, runs, triggers
+from brain_core.store import daemon, fires, queue, runs, triggers, workers
 from brain_core.store.fires import Fire
 
 DAY = timedelta(days=1)
@@ -327,3 +328,17 @@ async def test_what_was_due_by_a_type_that_is_not_here_leaves_no_hole(brain, reg
     stretch = (await fires.ledger(brain.db, row.id))[-1]
     assert stretch.due_at == (row.skipping_from if paused else row.next_due_at)
     assert before <= stretch.until <= await triggers.clock(brain.db)
+
+
+async def test_a_parked_run_is_told_by_the_watch(brain, flow):
+    await brain.triggers.register(await _plan(brain, flow), Cron("0 9 * * *"), inputs={"n": 1})
+    run = await brain.triggers.fire_now("flow", {})
+    assert [one.problem for one in await brain.triggers.watched()] == [None]
+    worker = worker_identity("daemon", 15.0)
+    (claimed,) = await queue.claim(brain.db, worker, 1, known=())
+    await daemon.park(brain.db, worker.id, claimed.run_id, claimed.claim, "why")
+    await workers.stop(brain.db, worker.id)
+    assert [one.problem for one in await brain.triggers.watched()] == [
+        f"run {run.short_id} is parked; let it go on: brain resume-run {run.short_id}, "
+        f"or end it: brain cancel {run.short_id}"
+    ]
