@@ -7,10 +7,12 @@ import codecs
 import contextlib
 import os
 import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 DRAIN_SILENCE = 0.5
 """Seconds without output after which the pipes of an ended child are closed, whoever else holds them."""
@@ -19,6 +21,7 @@ DRAIN_TOTAL = 1.0
 GRACE = 2.0
 """Seconds between TERM and KILL."""
 _POLL = 0.02
+_CHUNK = 65_536
 _REAP = 10.0
 
 
@@ -48,8 +51,11 @@ class Outcome:
     total: int
 
 
-class _Protocol(asyncio.SubprocessProtocol):
-    def __init__(self, limit: int, stdout: Stream, stderr: Stream) -> None:
+class _Child:
+    """A child and its streams, read by the event loop. asyncio itself makes three transports and, before Python 3.12, a
+    thread for each child, which costs as much as the child."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limit: int, stdout: Stream, stderr: Stream) -> None:
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -58,25 +64,91 @@ class _Protocol(asyncio.SubprocessProtocol):
         self.heard = loop.time()
         self._loop = loop
         self._limit = limit
+        self._process = process
         self._streams = {1: stdout, 2: stderr}
-        self._open = {1, 2}
+        self._open: dict[int, int] = {}
+        self._writing = -1
+        self._unwritten = memoryview(b"")
+        for number, pipe in ((1, process.stdout), (2, process.stderr)):
+            fd = self._open[number] = cast(IO[bytes], pipe).fileno()
+            os.set_blocking(fd, False)
+            loop.add_reader(fd, self._read, number, fd)
+        self._pidfd = _pidfd_of(process.pid)
+        if self._pidfd >= 0:
+            loop.add_reader(self._pidfd, self._reap)
+        else:
+            threading.Thread(target=self._wait, name=f"brain-wait-{process.pid}", daemon=True).start()
 
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def code(self) -> int:
+        return cast(int, self._process.returncode)
+
+    def write(self, data: bytes) -> None:
+        """Give the child its standard input; a child that closes it early misses the rest."""
+        self._writing = cast(IO[bytes], self._process.stdin).fileno()
+        os.set_blocking(self._writing, False)
+        self._unwritten = memoryview(data)
+        self._loop.add_writer(self._writing, self._write)
+
+    def _write(self) -> None:
+        try:
+            self._unwritten = self._unwritten[os.write(self._writing, self._unwritten[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unwritten = memoryview(b"")
+        if not self._unwritten:
+            self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        if self._writing >= 0:
+            self._loop.remove_writer(self._writing)
+            cast(IO[bytes], self._process.stdin).close()
+            self._writing = -1
+
+    def _read(self, number: int, fd: int) -> None:
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._stop_reading(number)
+            return
         self.heard = self._loop.time()
-        if fd == 1:
+        if number == 1:
             self.total += len(data)
             if (room := self._limit - len(self.kept)) > 0:
                 self.kept += data[:room]
-        self._streams[fd].feed(data)
+        self._streams[number].feed(data)
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self._open.discard(fd)
+    def _stop_reading(self, number: int) -> None:
+        fd = self._open.pop(number, -1)
+        if fd >= 0:
+            self._loop.remove_reader(fd)
+            cast(IO[bytes], self._process.stdout if number == 1 else self._process.stderr).close()
         if not self._open and not self.closed.done():
             self.closed.set_result(None)
 
-    def process_exited(self) -> None:
+    def _reap(self) -> None:
+        if self._process.poll() is None:
+            return
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
         if not self.exited.done():
             self.exited.set_result(None)
+
+    def _wait(self) -> None:
+        self._process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._reap)
 
     async def drained(self) -> None:
         """Wait until the pipes are closed, or a child of the child holds them and says nothing more."""
@@ -87,9 +159,20 @@ class _Protocol(asyncio.SubprocessProtocol):
                 return
             await asyncio.wait([self.closed], timeout=left)
 
-    def flush(self) -> None:
+    def close(self) -> None:
+        """Let go of the pipes, whoever holds their other ends. A child that has not ended is still waited for."""
+        self._stop_writing()
+        for number in tuple(self._open):
+            self._stop_reading(number)
         for stream in self._streams.values():
             stream.feed(b"", final=True)
+
+
+def _pidfd_of(pid: int) -> int:
+    """Return a descriptor that becomes readable when a child ends, -1 where there is no such thing."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.pidfd_open(pid)
+    return -1
 
 
 async def run(
@@ -107,60 +190,46 @@ async def run(
     Standard output is kept up to `limit` bytes and counted beyond. What a background process of the child still holds
     open is left to it a moment after the child's end.
     """
-    loop = asyncio.get_running_loop()
-    starting = asyncio.ensure_future(
-        loop.subprocess_exec(
-            lambda: _Protocol(limit, stdout, stderr),
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
+    # Returns when the child has begun its program: the parent stands still for it, but nothing of it is copied (vfork).
+    process = subprocess.Popen(  # noqa: ASYNC220 - what asyncio does as well
+        argv,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
     )
-    cancelled: asyncio.CancelledError | None = None
+    child = _Child(process, limit, stdout, stderr)
     try:
-        transport, protocol = await asyncio.shield(starting)
-    except asyncio.CancelledError as error:
-        # The start itself is never cut in half: then nobody would know the child.
-        cancelled = error
-        transport, protocol = await starting
-    try:
-        if cancelled is not None:
-            raise cancelled
         if stdin is not None:
-            _write(transport, stdin)
-        await asyncio.shield(protocol.exited)
-        await protocol.drained()
+            child.write(stdin)
+        await asyncio.shield(child.exited)
+        if not child.closed.done():
+            await child.drained()
     except asyncio.CancelledError:
-        await _end(transport.get_pid(), protocol)
+        await _end(child)
         raise
     finally:
-        transport.close()
-        protocol.flush()
-    return Outcome(cast(int, transport.get_returncode()), bytes(protocol.kept), protocol.total)
+        child.close()
+    return Outcome(child.code, bytes(child.kept), child.total)
 
 
-def _write(transport: asyncio.SubprocessTransport, data: bytes) -> None:
-    pipe = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
-    pipe.write(data)
-    pipe.close()
-
-
-async def _end(group: int, protocol: _Protocol) -> None:
+async def _end(child: _Child) -> None:
     """TERM to the group, KILL to what is left of it after the grace; the child is reaped in any case."""
-    loop = asyncio.get_running_loop()
+    loop, group = asyncio.get_running_loop(), child.pid
     _signal(group, signal.SIGTERM)
     end = loop.time() + GRACE
     try:
         # No event tells that a process group is empty, so it is asked.
-        while loop.time() < end and (not protocol.exited.done() or _lives(group)):  # noqa: ASYNC110
+        while loop.time() < end and (not child.exited.done() or _lives(group)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL)
     except asyncio.CancelledError:
         pass  # asked a second time: no grace
     _signal(group, signal.SIGKILL)
     end = loop.time() + _REAP
-    while loop.time() < end and (not protocol.exited.done() or _lives(group)):
+    while loop.time() < end and (not child.exited.done() or _lives(group)):
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(_POLL)
 
