@@ -43,6 +43,7 @@ class PlannedRunner(Runner, Protocol):
 class Runners(Protocol):
     """Where a worker gets its runners from. `close` ends them all, with whatever runs in them."""
 
+    def ready(self, file: str) -> PlannedRunner | None: ...
     async def runner_for(self, file: str) -> PlannedRunner: ...
     async def close(self) -> None: ...
 
@@ -139,24 +140,9 @@ class Carrier:
 
     async def _run(self, hand: InHand) -> None:
         claimed = hand.claimed
-        hand.loading = asyncio.ensure_future(self._runners.runner_for(claimed.file))
-        if hand.cancelled is not None:
-            hand.loading.cancel()
-        try:
-            runner = await hand.loading
-        except (WorkflowFileError, RunnerDied) as error:
-            if claimed.resumed and isinstance(error, WorkflowFileError):
-                await self._park(hand, f"{error}; put the file back as it was when the run began, or cancel the run")
-            else:
-                await self._end(hand, "failed", str(error))
+        runner = self._runners.ready(claimed.file) or await self._loaded(hand)
+        if runner is None:
             return
-        except asyncio.CancelledError:
-            if hand.cancelled is None or _is_cancelled():
-                raise
-            await self._end(hand, "cancelled", hand.cancelled)
-            return
-        finally:
-            hand.loading = None
         try:
             execution = hand.execution = Execution(
                 runner.plan,
@@ -181,6 +167,26 @@ class Carrier:
         finally:
             hand.execution = None
             await runner.close()
+
+    async def _loaded(self, hand: InHand) -> PlannedRunner | None:
+        """Wait for a runner; None when the run has ended, or was parked, without one."""
+        hand.loading = asyncio.ensure_future(self._runners.runner_for(hand.claimed.file))
+        if hand.cancelled is not None:
+            hand.loading.cancel()
+        try:
+            return await hand.loading
+        except (WorkflowFileError, RunnerDied) as error:
+            if hand.claimed.resumed and isinstance(error, WorkflowFileError):
+                await self._park(hand, f"{error}; put the file back as it was when the run began, or cancel the run")
+            else:
+                await self._end(hand, "failed", str(error))
+        except asyncio.CancelledError:
+            if hand.cancelled is None or _is_cancelled():
+                raise
+            await self._end(hand, "cancelled", hand.cancelled)
+        finally:
+            hand.loading = None
+        return None
 
     def _watch(self, claimed: Claimed) -> Watch:
         live = self._live.watch(claimed.run_id, claimed.claim)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +20,8 @@ from brain_core.run import Run
 
 Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
 
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 1_000, 4_096
+"""How many inputs are remembered with what they become, and how long their JSON may be."""
 MAX_IDLE = 64
 """How many processes are kept that nobody holds: each costs memory and file descriptors, and there may be thousands of
 workflow files."""
@@ -35,6 +39,9 @@ class _Version:
     signature: Signature | None
     holders: int = 0
     timer: asyncio.TimerHandle | None = None
+
+    accepted: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """What inputs become, by their JSON: most runs of a file have the same ones, and to ask is a round trip."""
 
     @property
     def usable(self) -> bool:
@@ -58,7 +65,17 @@ class PooledRunner:
         return self.plan
 
     async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
-        return await (await self._process()).accept_inputs(given, typed=typed)
+        process = await self._process()
+        version = self._version
+        key = json.dumps([typed, dict(given)])
+        if version is None or len(key) > _LONGEST_REMEMBERED:
+            return await process.accept_inputs(given, typed=typed)
+        if (known := version.accepted.get(key)) is None:
+            known = await process.accept_inputs(given, typed=typed)
+            if len(version.accepted) < _MOST_REMEMBERED:
+                version.accepted[key] = known
+        # A copy: who gets it may change it.
+        return json.loads(json.dumps(known)) if known else {}
 
     async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
         return await (await self._process()).run_step(request, on_live)
@@ -118,6 +135,14 @@ class RunnerPool:
         """The processes that run now."""
         return [process.pid for process in self._processes]
 
+    def ready(self, file: str) -> PooledRunner | None:
+        """Return a runner at once when a process has the file as it is now, else None; give it back all the same."""
+        version = self._current.get(file)
+        if version is None or not version.current:
+            return None
+        self._hold(version)
+        return PooledRunner(self, version)
+
     async def runner_for(self, file: str | Path) -> PooledRunner:
         """Return a runner with the file as it is now; give it back with `give_back` or its `close`.
 
@@ -144,11 +169,14 @@ class RunnerPool:
                 break
         if not version.usable:
             raise version.process.died()
+        self._hold(version)
+        return version
+
+    def _hold(self, version: _Version) -> None:
         version.holders += 1
         if version.timer is not None:
             version.timer.cancel()
             version.timer = None
-        return version
 
     def let_go(self, version: _Version) -> None:
         version.holders -= 1
@@ -228,11 +256,12 @@ class RunnerPool:
 
 def _signature(plan: Plan) -> Signature | None:
     """Return what tells whether one of the plan's sources has changed; None when one is not there."""
-    folder = Path(plan.file).parent
+    # Asked for every run, so without Path, which takes longer than the system does.
+    folder = os.path.dirname(plan.file)  # noqa: PTH120
     found = []
     for name in plan.sources:
         try:
-            facts = (folder / name).stat()
+            facts = os.stat(f"{folder}/{name}")  # noqa: PTH116
         except (OSError, ValueError):
             return None
         found.append((facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino))
