@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -46,11 +47,21 @@ workflow = Workflow(name="clock", steps=[Clock(name="look")])
 
 REGISTER = """
 insert into brain.triggers (id, name, type, config, workflow_name, file, inputs, planned_steps, catch_up, overlap,
-                            created_at, next_due_at)
+                            created_at, next_due_at, digest)
 select gen_random_uuid(), $1 || n, 'cron', $2::text::json, $3, $4, '{}', $5::text::jsonb, 'latest', 'allow',
-       clock_timestamp(), $7
+       clock_timestamp(), $7, $8
 from generate_series(1, $6::int) as n
 """
+
+
+VERSION = """
+insert into brain.workflow_versions (digest, sources) values ($1, $2::text::json) on conflict (digest) do nothing
+"""
+
+
+async def store_version(connection: asyncpg.Connection[Any], plan: Plan) -> None:
+    """Store the source, as registering does."""
+    await connection.execute(VERSION, plan.digest, json.dumps(dict(plan.sources)))
 
 
 def plan_of(file: Path) -> Plan:
@@ -63,12 +74,13 @@ async def register(connection: asyncpg.Connection[Any], plan: Plan, names: str, 
     """Insert `number` hourly cron triggers of a workflow that are due at `due`."""
     planned = "[" + ", ".join(f'{{"name": "{step.name}", "type": "{step.type}"}}' for step in plan.steps) + "]"
     config = '{"cron": "0 * * * *", "timezone": "UTC"}'
-    await connection.execute(REGISTER, names, config, plan.workflow, plan.file, planned, number, due)
+    await store_version(connection, plan)
+    await connection.execute(REGISTER, names, config, plan.workflow, plan.file, planned, number, due, plan.digest)
 
 
 ENQUEUE = """
-insert into brain.runs (id, created_at, status, workflow_name, file, host, planned_steps, inputs)
-select gen_random_uuid(), statement_timestamp(), 'queued', $1, $2, '', $3::text::jsonb, '{}'
+insert into brain.runs (id, created_at, status, workflow_name, file, host, planned_steps, inputs, digest)
+select gen_random_uuid(), statement_timestamp(), 'queued', $1, $2, '', $3::text::jsonb, '{}', $5
 from generate_series(1, $4::int)
 """
 
@@ -76,7 +88,8 @@ from generate_series(1, $4::int)
 async def enqueue(connection: asyncpg.Connection[Any], plan: Plan, number: int) -> None:
     """Queue `number` runs of a workflow."""
     planned = "[" + ", ".join(f'{{"name": "{step.name}", "type": "{step.type}"}}' for step in plan.steps) + "]"
-    await connection.execute(ENQUEUE, plan.workflow, plan.file, planned, number)
+    await store_version(connection, plan)
+    await connection.execute(ENQUEUE, plan.workflow, plan.file, planned, number, plan.digest)
 
 
 @contextmanager
