@@ -44,7 +44,8 @@ async def beat(
 
     `types` are the trigger types that can be asked for their instants here.
     """
-    row = await db.fetchrow("daemon_beat", *worker.row, concurrency, in_hand, tick_age, list(types))
+    args = (*worker.row, concurrency, in_hand, tick_age, list(types))
+    row = await db.fetchrow("daemon_beat", *args, timeout=db.answer_within())
     if row is None:
         raise AssertionError("the statement returns one row")
     others = [] if row["others"] is None else json.loads(row["others"])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 60.0
+ANSWER_TIMEOUT = 5.0
+_ANSWER_TIMEOUT_PER_ROW = 0.01
 CLOSE_TIMEOUT = 2.0
 _POOLER_SETTINGS = {"application_name": "brain"}
 # A prepared statement keeps the plan that was best when its table was small, until somebody analyzes the table:
@@ -128,9 +130,16 @@ class Database:
             async with self.session() as session:
                 return await session.fetch(name, *args, timeout=timeout)
 
-    async def fetchrow(self, name: str, *args: Any) -> Record | None:
-        rows = await self.fetch(name, *args)
+    async def fetchrow(self, name: str, *args: Any, timeout: float | None = None) -> Record | None:  # noqa: ASYNC109
+        rows = await self.fetch(name, *args, timeout=timeout)
         return rows[0] if rows else None
+
+    def answer_within(self, rows: int = 0) -> float:
+        """Return after how many seconds a connection is taken for dead on which a daemon waits (G17).
+
+        Its cycle waits for the answer to each statement, about so many rows; each of them can be sent again.
+        """
+        return min(self._command_timeout, ANSWER_TIMEOUT + rows * _ANSWER_TIMEOUT_PER_ROW)
 
     async def fetchval(self, name: str, *args: Any) -> Any:
         rows = await self.fetch(name, *args)

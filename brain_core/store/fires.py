@@ -111,19 +111,20 @@ async def due(
     db: Database, now: datetime, limit: int, types: Sequence[str], leave_out: Sequence[UUID] = ()
 ) -> list[DueTrigger]:
     """Return the triggers of these types that are due at `now`, the longest due first."""
-    return [DueTrigger(*row) for row in await db.fetch("fires_due", now, limit, list(types), list(leave_out))]
+    args = (now, limit, list(types), list(leave_out))
+    return [DueTrigger(*row) for row in await db.fetch("fires_due", *args, timeout=db.answer_within(limit))]
 
 
 async def resumable(db: Database, now: datetime, limit: int = MAX_RESUMED) -> list[TriggerRow]:
     """Return the paused triggers that were to be resumed by `now`."""
-    return [trigger_row(row) for row in await db.fetch("fires_resumable", now, limit)]
+    return [trigger_row(row) for row in await db.fetch("fires_resumable", now, limit, timeout=db.answer_within())]
 
 
 async def next_due(
     db: Database, types: Sequence[str], leave_out: Sequence[UUID] = ()
 ) -> tuple[datetime, datetime | None]:
     """Return the database's clock, and when a trigger of these types is due or to be resumed next (it may be past)."""
-    row = await db.fetchrow("fires_next_due", list(types), list(leave_out))
+    row = await db.fetchrow("fires_next_due", list(types), list(leave_out), timeout=db.answer_within())
     if row is None:
         raise AssertionError("the statement returns one row")
     return row["now"], row["next_due"]
@@ -197,5 +198,5 @@ async def _fire(db: Database, fires: Sequence[Fire]) -> list[FireResult]:
     columns += zip(*instants, strict=True) if instants else [()] * 5
     return [
         FireResult(row["trigger_id"], row["name"], row["due_at"], row["outcome"], row["run_id"], row["until"])
-        for row in await db.fetch("fires_fire", *columns)
+        for row in await db.fetch("fires_fire", *columns, timeout=db.answer_within(len(instants)))
     ]

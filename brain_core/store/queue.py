@@ -87,9 +87,9 @@ async def claim(
     if known is None:
         # Not db.fetch, which would repeat a statement that may have been done.
         async with db.session() as session:
-            rows = await session.fetch(name, *args)
+            rows = await session.fetch(name, *args, timeout=db.answer_within(limit))
     else:
-        rows = await db.fetch(name, *args)
+        rows = await db.fetch(name, *args, timeout=db.answer_within(limit))
     return [_claimed(row) for row in rows]
 
 

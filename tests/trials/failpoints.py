@@ -3,7 +3,8 @@
     python failpoints.py ACTION WHERE POINT NUMBER daemon …
 
 ACTION is `kill` (SIGKILL) or `drop` (the connection is gone); WHERE is `before` or `after` the commit; POINT is the
-name of a statement or a method of the Recorder; NUMBER says at which of its commits. The product knows nothing of this.
+name of a statement, a method of the Recorder, `take_over` or `let_go`; NUMBER says at which of its commits. The product
+knows nothing of this.
 """
 
 from __future__ import annotations
@@ -52,7 +53,13 @@ def arm(point: Failpoint) -> None:
     plain_fetch, plain_transaction = Session.fetch, Database.transaction
 
     async def fetch(self: Session, name: str, *args: Any, **options: Any) -> Any:
-        meant = point.comes(name)
+        if name == "worker_end_runs":
+            # One statement settles the runs of the dead, and one's own at the end of a drain.
+            died = args[4]
+            name_of_point = "take_over" if died else "let_go"
+        else:
+            name_of_point = name
+        meant = point.comes(name_of_point)
         connection = self.connection
         if not meant:
             return await plain_fetch(self, name, *args, **options)

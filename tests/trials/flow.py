@@ -36,6 +36,6 @@ def write(line: str) -> None:
 
 workflow = Workflow(
     name=HERE.stem,
-    steps=[Note(name="one"), Note(name="two", heard="{one}")],
+    steps=(Note(name="one"), Note(name="two", heard="{one}")),
     on_interrupt="resume" if "resume" in HERE.stem else "fail",
 )

@@ -94,7 +94,7 @@ class Lab:
         self.rng = rng
         self.url = url
         self.daemons: list[Daemon] = []
-        self._logs = 0
+        self._logs = self._parked = 0
         site = folder / "site"
         about = site / "brain_plugin_every-0.1.0.dist-info"
         about.mkdir(parents=True)
@@ -193,8 +193,9 @@ class Lab:
         """Let a time go by that the seed decides: when a fault hits is what a trial tries out."""
         time.sleep(self.rng.uniform(least, most))
 
-    def works_again(self, runs: int = 2) -> None:
-        """Wait until each schedule's workflow has had new successful runs, whole ones."""
+    def works_again(self, runs: int = 2, *, patience: float = PATIENCE) -> None:
+        """Wait until each workflow has had new successful runs, whole ones; what is parked is resumed first."""
+        self.resume_parked()
         now = self.sql("SELECT clock_timestamp() AS now")[0]["now"]
         workflows = [row["name"] for row in self.sql("SELECT DISTINCT workflow_name AS name FROM brain.triggers")]
 
@@ -207,16 +208,14 @@ class Lab:
             found = {row["name"]: row["n"] for row in rows}
             return all(found.get(name, 0) >= runs for name in workflows)
 
-        self.until(succeeded, "every workflow has new successes after the last fault")
+        self.until(succeeded, "every workflow has new successes after the last fault", patience=patience)
 
     def come_to_rest(self) -> int:
         """Pause every schedule, wait until every run is over, stop the daemons; return how many runs were parked."""
         self.pause_all()
-        parked = 0
 
         def over() -> bool:
-            nonlocal parked
-            parked += self.resume_parked()
+            self.resume_parked()
             return not self.sql("SELECT FROM brain.runs WHERE status IN ('queued', 'running', 'parked')")
 
         self.until(over, "every run is over")
@@ -224,14 +223,14 @@ class Lab:
             if daemon.alive:
                 self.until(lambda daemon=daemon: daemon.ready, "the daemon has started")  # type: ignore[misc]
                 daemon.stop()
-        return parked
+        return self._parked
 
-    def resume_parked(self) -> int:
-        """Do what a person does about runs whose workers kept dying (G16); return how many there were."""
+    def resume_parked(self) -> None:
+        """Do what a person does about runs whose workers kept dying (G16)."""
         runs = [row["id"] for row in self.sql("SELECT id::text FROM brain.runs WHERE status = 'parked'")]
         if runs:
             self._python("-c", REGISTER, "go-on", *runs)
-        return len(runs)
+        self._parked += len(runs)
 
     def checked_by_brain(self) -> None:
         """Let the product judge itself; both commands exit with 1 on what they find."""

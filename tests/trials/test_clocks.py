@@ -80,7 +80,7 @@ def _off(place: Lab, daemon: Daemon) -> float:
     """Return how far the daemon's clock is from the database's, by the last line of its log."""
     last = json.loads(daemon.log().splitlines()[-1])["at"]
     now = place.sql("SELECT clock_timestamp() AS now")[0]["now"]
-    return abs((datetime.fromisoformat(last) - now).total_seconds())
+    return abs(float((datetime.fromisoformat(last) - now).total_seconds()))
 
 
 def database_clocks(folder: Path, new_server: Callable[..., Any], clock: Clock, *, rounds: int, long: bool) -> None:

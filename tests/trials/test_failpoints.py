@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,21 +21,22 @@ KILLS = [
     ("record_changes", ()),
     ("finish_step", ()),
     ("finish_run", ()),
-    ("worker_end_runs", ()),
+    ("take_over", ()),
     ("worker_stop", ()),
-    ("worker_end_runs", ("--grace", "0")),
+    ("let_go", ("--grace", "0")),
 ]
-DROPS = [point for point in KILLS if not point[0].startswith("finish_") and point[1] == ()]
+DROPS = [point for point in KILLS if not point[0].startswith("finish_")]
 CASES = [
     (action, where, *point)
     for action, points in (("kill", KILLS), ("drop", DROPS))
     for where in ("before", "after")
     for point in points
 ]
-DRAINING = {"worker_stop"}
+DRAINING = {"worker_stop", "let_go"}
+ONCE = {"take_over", *DRAINING}
 
 
-def failpoints(folder: Path, url: str, *, cases: list[tuple[str, str, str, tuple[str, ...]]], long: bool) -> None:
+def failpoints(folder: Path, url: str, *, cases: Sequence[tuple[str, str, str, tuple[str, ...]]], long: bool) -> None:
     with trial("failpoints", long=long) as it, lab(folder, url, it.rng) as place:
         for name in ("plain", "resume"):
             place.register(place.flow(name, seconds=0.3), 3, "1s")
@@ -49,18 +51,16 @@ def failpoints(folder: Path, url: str, *, cases: list[tuple[str, str, str, tuple
 
 def _strike(place: Lab, number: int, action: str, where: str, point: str, arguments: tuple[str, ...]) -> None:
     """Let one daemon get to a boundary; it has to be hit there, and to die of it or to go on."""
-    taking_over = point == "worker_end_runs" and not arguments
-    if taking_over:
+    place.resume_parked()
+    if point == "take_over":
         _leave_runs_behind(place)
     for file in place.folder.glob("plain.py"):
         # A new version makes `run_begin` necessary; of the other file it would park what is resumed (G19).
         file.write_text(file.read_text() + f"# {number}\n")
-    once = taking_over or arguments or point in DRAINING
+    once = point in ONCE
     daemon = place.start(*arguments, driver=(action, where, point, "1" if once else str(place.rng.randint(1, 3))))
-    if arguments:
-        place.until(lambda: daemon.ready and place.in_hand(daemon), "a run is in hand")
-    if arguments or point in DRAINING:
-        place.until(lambda: daemon.ready, "the daemon has started")
+    if point in DRAINING:
+        place.until(lambda: daemon.ready and (point != "let_go" or place.in_hand(daemon)), "it can be told to drain")
         daemon.process.terminate()
     place.until(lambda: HIT in daemon.log(), f"{action} {where} {point} {arguments} was hit")
     if action == "drop":

@@ -16,19 +16,19 @@ def kills(folder: Path, url: str, *, cycles: int, long: bool) -> None:
         for name in ("plain", "resume"):
             place.register(place.flow(name, seconds=0.6), 3, "1s", "2s")
         place.started()
-        done = parked = 0
+        done = 0
         while done < cycles or place.interrupted() == 0:
             done += 1
             # At times a single daemon is left, and is killed too.
             while sum(one.alive for one in place.daemons) < place.rng.choice([1, 2, 3]):
                 place.start()
-            parked += place.resume_parked()
+            place.resume_parked()
             victim = place.victim()
             place.let_pass(0.0, 1.0)
             victim.kill()
         place.started()
         place.works_again()
-        parked += place.come_to_rest()
+        parked = place.come_to_rest()
         counts = check(place)
         it.count(kills=done, parked_and_resumed=parked, **counts)
         assert counts["interrupted attempts"] >= done / 10, "too few kills hit a run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -45,6 +46,23 @@ def lost_replies(folder: Path, url: str, *, rounds: int, long: bool) -> None:
 
 def test_what_is_sent_again_happens_once(database_url: str, tmp_path: Path) -> None:
     lost_replies(tmp_path, database_url, rounds=len(CASES), long=False)
+
+
+@pytest.mark.parametrize("name", ["daemon_beat", "fires_due", "fires_fire", "queue_claim"])
+def test_a_connection_that_nobody_answers_holds_nothing_up_for_long(
+    name: str, database_url: str, tmp_path: Path
+) -> None:
+    with (
+        wire(database_url) as proxy,
+        lab(tmp_path, database_url, Random(0), beat=1.0, THE_BRAIN_DATABASE_POOLER="true") as place,
+    ):
+        place.register(place.flow("plain", seconds=0.0), 1, "1s")
+        place.started(THE_BRAIN_DATABASE_URL=proxy.url)
+        place.works_again(1)
+        proxy.arm(statement(name), "hole")
+        place.until(lambda: proxy.struck, f"{name} was hit")
+        # The time limit of any other statement is a minute.
+        place.works_again(1, patience=40)
 
 
 @pytest.mark.long

@@ -22,6 +22,7 @@ def stops(folder: Path, url: str, *, least: int, long: bool) -> None:
             place.started()
         stopped = 0
         while stopped < least or place.interrupted() == 0:
+            place.resume_parked()
             place.let_pass(0.0, 1.0)
             # Two at a time, or it would take all day; the others are there to notice.
             victims = {place.victim(), place.rng.choice(place.daemons)}
