@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from datetime import MAXYEAR, UTC, datetime
 from typing import Any, NamedTuple
@@ -55,13 +56,8 @@ def _ledger(lab: Lab) -> dict[str, int]:
             if row["until"] is not None
         ]
         assert all(instant % interval == 0 for instant in own), f"{trigger['name']} fired at what is no instant"
-        instant = (int(created) // interval + 1) * interval
-        while instant <= end:
-            found = [own[instant]] if instant in own else []
-            found += [outcome for first, last, outcome in ranges if not found and first <= instant <= last]
-            assert len(found) == 1, f"{trigger['name']} at {_at(instant)}: {found or 'a hole'}"
-            outcomes[found[0]] += 1
-            instant += interval
+        first = (int(created) // interval + 1) * interval
+        outcomes += _outcomes(trigger["name"], own, ranges, first, end, interval)
     fired = {
         (row["trigger_id"], row["due_at"], row["run_id"]) for rows in fires.values() for row in rows if row["run_id"]
     }
@@ -69,6 +65,30 @@ def _ledger(lab: Lab) -> dict[str, int]:
     assert fired == {tuple(row) for row in runs}, "what fired and what ran are not the same"
     assert len({(row["trigger_id"], row["due_at"]) for row in runs}) == len(runs), "an instant has two runs"
     return {"instants": outcomes.total(), **{outcome.replace("_", " "): n for outcome, n in sorted(outcomes.items())}}
+
+
+def _outcomes(
+    name: str, own: dict[float, str], ranges: list[tuple[float, float, str]], first: int, end: float, interval: int
+) -> Counter[str]:
+    """Count the outcomes of the instants from `first` to `end`; a stretch that one range covers is counted at once."""
+    found: Counter[str] = Counter()
+    borders = sorted([*own, *(start for start, _, _ in ranges)])
+    instant = first
+    while instant <= end:
+        if instant in own:
+            found[own[instant]] += 1
+            instant += interval
+            continue
+        cover = [(last, outcome) for start, last, outcome in ranges if start <= instant <= last]
+        assert len(cover) == 1, f"{name} at {_at(instant)}: {cover or 'a hole'}"
+        last, outcome = cover[0]
+        # Up to where something else may begin.
+        place = bisect_right(borders, instant)
+        stop = min(last, end, borders[place] - interval if place < len(borders) else end)
+        number = max(0, int(stop - instant) // interval) + 1
+        found[outcome] += number
+        instant += number * interval
+    return found
 
 
 def _end(until: datetime) -> float:
