@@ -12,8 +12,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
+from brain_core.engine.ahead import Ahead
 from brain_core.engine.beats import Beats
 from brain_core.engine.draining import Stop, drain
 from brain_core.engine.sweep import Watcher, worker_identity
@@ -73,6 +75,7 @@ class Daemon:
         self._ticked = time.monotonic()
         self._looked = 0.0
         self._hurry = False
+        self._ahead = Ahead(brain)
         self._problems: Mapping[UUID, str] = {}
         self._away = False
         self.worker = new_worker(worker_identity("daemon", lease))
@@ -91,9 +94,10 @@ class Daemon:
         logger.info("started", extra={"worker": str(self.worker.identity.id)})
         try:
             while not self._stopping.is_set():
+                on_time = not self._awake.is_set() and self._ahead.is_time
                 self._awake.clear()
                 # What it is about to do is done by another daemon, or by this one's successor.
-                sleep = await unless(self._stopping, self._cycle_or_wait())
+                sleep = await unless(self._stopping, self._cycle_or_wait(on_time))
                 if self._given_up.is_set():
                     beats.stop()
                     await self._be_born_again()
@@ -155,10 +159,10 @@ class Daemon:
             self.worker.cancel(run_id, reason)
         return look, at
 
-    async def _cycle_or_wait(self) -> float:
+    async def _cycle_or_wait(self, on_time: bool) -> float:
         """Do what there is to do; return how long to sleep."""
         try:
-            sleep = await self._cycle()
+            sleep = await (self._fire_on_time() if on_time else self._cycle())
         except DatabaseError as error:
             self._watcher.lost()
             if not self._away:
@@ -176,8 +180,6 @@ class Daemon:
 
     async def _cycle(self) -> float:
         look, at = await self._look()
-        # The thread that beats wakes us; should it be late, we beat ourselves.
-        longest = 2 * self._beat_every
         if not look.alive:
             return 0.0
         now, next_due = look.now, look.next_due
@@ -193,17 +195,40 @@ class Daemon:
         self.worker.look_again(queued=look.queued)
         self._upkeep.wake(self.worker.identity, deliver=look.undelivered)
         if due:
-            left_out = list(self._problems)
-            (now, next_due), at = (
-                await fires.next_due(self._brain.db, list(self._brain.trigger_types), left_out),
-                (time.monotonic()),
-            )
-            if next_due is not None and next_due <= now:
-                # Held by another daemon at this moment, or due since: not at once, or two of them would spin.
-                return HELD_AGAIN
+            return await self._until_due()
+        return await self._until(now, next_due, at)
+
+    async def _fire_on_time(self) -> float:
+        """Fire what was decided before; what else there is to do comes with the next beat or notification."""
+        report = await self._ahead.fire()
+        if report is None:
+            return 0.0
+        self.worker.wake()
+        # The claim goes out first: to tell of a thousand fires takes longer than to ask for their runs.
+        await asyncio.sleep(0)
+        report.problems.update(self._problems)
+        self._problems = tell(report, self._problems)
+        return await self._until_due()
+
+    async def _until_due(self) -> float:
+        """Look when something is due next; return how long to sleep."""
+        types = list(self._brain.trigger_types)
+        now, next_due = await fires.next_due(self._brain.db, types, list(self._problems))
+        if next_due is not None and next_due <= now:
+            # Held by another daemon at this moment, or due since: not at once, or two of them would spin.
+            return HELD_AGAIN
+        return await self._until(now, next_due, time.monotonic())
+
+    async def _until(self, now: datetime, next_due: datetime | None, at: float) -> float:
+        """Return how long to sleep, when `next_due` and the clock were seen at `at`."""
+        # The thread that beats wakes us; should it be late, we beat ourselves.
+        longest = 2 * self._beat_every
         if next_due is None:
             return longest
-        return min(longest, max(0.0, (next_due - now).total_seconds() - (time.monotonic() - at)))
+        seconds = max(0.0, (next_due - now).total_seconds() - (time.monotonic() - at))
+        if next_due <= now:
+            return seconds
+        return min(longest, await self._ahead.prepare(next_due, seconds, self._problems))
 
     async def _listen(self) -> None:
         while True:

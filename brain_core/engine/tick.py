@@ -95,7 +95,7 @@ async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
                 await asyncio.sleep(0)
                 began = time.monotonic()
             try:
-                decided[row.id] = _decided(row, types[row.type], now)
+                decided[row.id] = decided_fire(row, types[row.type], now)
             except Exception as error:  # noqa: BLE001 - a stranger's arithmetic, or no file descriptor for a zone
                 report.problems[row.id] = f"{row.name}: its next instant cannot be found: {what_raised(error)}"
         names = {row.id: row.name for row in rows}
@@ -141,7 +141,8 @@ def timed_types(types: Mapping[str, type[Trigger]]) -> list[str]:
     return [name for name, kind in types.items() if kind.is_timed()]
 
 
-def _decided(row: DueTrigger, kind: type[Trigger], now: datetime) -> Fire:
+def decided_fire(row: DueTrigger, kind: type[Trigger], now: datetime) -> Fire:
+    """Decide what becomes of a due trigger at `now`."""
     due = row.next_due_at
     decision = decide(timed(kind, row.config_text).next_after, due, now, row.catch_up, row.catch_up_max or 1)
     return Fire(row.id, row.revision, due, decision.fire, decision.merged, decision.next_due, decision.reason)

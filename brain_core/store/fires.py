@@ -130,18 +130,19 @@ async def next_due(
     return row["now"], row["next_due"]
 
 
-async def fire(db: Database, fires: Sequence[Fire], now: datetime) -> list[FireResult]:
+async def fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> list[FireResult]:
     """Fire due triggers as one commit; return the outcomes that this call has written.
 
-    A trigger that another process has fired, changed, or holds locked at this moment is left alone and has no outcome
-    here. What the database refuses is found by halving, and costs the others nothing (G18).
+    What is not due at `now` (None: by the database's clock, G5) stays as it is. A trigger that another process has
+    fired, changed, or holds locked at this moment is left alone and has no outcome here. What the database refuses is
+    found by halving, and costs the others nothing (G18).
     """
     if not fires:
         return []
     tries = 0
     while True:
         try:
-            return await _fire(db, fires)
+            return await _fire(db, fires, now)
         except DatabaseUnreachable:
             raise
         except DatabaseError as error:
@@ -177,7 +178,7 @@ async def revisions(db: Database, trigger_id: UUID) -> list[Revision]:
     ]
 
 
-async def _fire(db: Database, fires: Sequence[Fire]) -> list[FireResult]:
+async def _fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> list[FireResult]:
     triggers = [
         (
             one.trigger_id,
@@ -198,5 +199,5 @@ async def _fire(db: Database, fires: Sequence[Fire]) -> list[FireResult]:
     columns += zip(*instants, strict=True) if instants else [()] * 5
     return [
         FireResult(row["trigger_id"], row["name"], row["due_at"], row["outcome"], row["run_id"], row["until"])
-        for row in await db.fetch("fires_fire", *columns, timeout=db.answer_within(len(instants)))
+        for row in await db.fetch("fires_fire", *columns, now, timeout=db.answer_within(len(instants)))
     ]

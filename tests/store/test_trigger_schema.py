@@ -192,6 +192,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
                 "'{NULL}'",
                 "'{x}'",
                 *(f"'{{{value}}}'" for value in (row.id, NOON.isoformat(), "noon", uuid4(), "due")),
+                "NULL",
             ),
             {"triggers_pkey", "runs_unfinished_of_trigger"},
         ),
@@ -217,7 +218,7 @@ async def test_many_at_once_cost_no_more_each(db: Database, make: Any, analyzed:
     ids, later = column(*(row.id for row in rows)), '"2099-01-01"'
     triggers_ = (ids, column(*[1] * 300), column(*dues), column(*[later] * 300), *[column(*["NULL"] * 300)] * 2)
     instants = (ids, column(*dues), column(*dues), column(*(uuid4() for _ in rows)), column(*["due"] * 300))
-    most, _ = await _read(db, "fires_fire", *triggers_, column(*["x"] * 300), *instants)
+    most, _ = await _read(db, "fires_fire", *triggers_, column(*["x"] * 300), *instants, "NULL")
     assert 300 <= most <= 600
     worker = [f"'{value}'" for value in make.worker().row[1:]]
     for name, absent in (("queue_claim", "'{}'"), ("queue_claim_elsewhere", "'{/x.py}'")):

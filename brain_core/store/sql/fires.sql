@@ -30,7 +30,9 @@ SELECT clock_timestamp() AS now,
 -- name: fires_fire
 -- Fires any number of due triggers as one commit, and advances each by compare-and-set (G1). $1–$7 a trigger each: id,
 -- revision, the instant it was due, the next one, the stretch that is merged and why. $8–$12 an instant each: trigger, due
--- (also as text), run, reason. Returns the outcomes that this call has written.
+-- (also as text), run, reason. $13 the moment, null for the clock. Returns the outcomes that this call has written.
+-- The commit does not wait for the disk: a server that falls at this moment forgets all of it together, and the triggers are
+-- due again. A run of it begins after the commit of its claim, which waits, and the log is written in its order.
 -- Rows are locked in the order of their ids, and those that somebody else is firing are left to him: nobody waits, so
 -- nobody deadlocks, and one locked trigger does not hold up the others (G18).
 -- As in recorder.sql the plan has to be right for any size of the tables: = ANY finds the rows by the primary key, nothing
@@ -47,6 +49,7 @@ WITH asked AS MATERIALIZED (
     FROM brain.triggers AS t JOIN asked AS a ON a.id = t.id
     WHERE t.id = ANY ($1) AND t.revision IS NOT DISTINCT FROM a.revision
       AND t.next_due_at IS NOT DISTINCT FROM a.due AND t.state IS NOT DISTINCT FROM 'active'
+      AND a.due <= coalesce($13::timestamptz, clock_timestamp())
     ORDER BY t.id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), busy AS MATERIALIZED (
@@ -95,7 +98,8 @@ WITH asked AS MATERIALIZED (
     RETURNING id
 )
 SELECT l.trigger_id, a.name, l.due_at, l.until, l.outcome, l.run_id,
-       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told
+       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told,
+       (SELECT set_config('synchronous_commit', 'off', true)) AS not_waiting
 FROM ledger AS l JOIN advanced AS a ON a.id = l.trigger_id
 ORDER BY l.due_at, l.trigger_id;
 
