@@ -65,7 +65,8 @@ class Run:
     """One run of a workflow, as the history has it.
 
     `position` is the step that goes on now or went on last (from 0). `steps` holds the recorded attempts when they were
-    asked for; `planned` holds what was to run, so that what never ran can be told.
+    asked for; `planned` holds what was to run, so that what never ran can be told. `error` says why it failed, was
+    cancelled or is parked.
     """
 
     id: str

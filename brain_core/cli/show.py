@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,6 +73,7 @@ def _print(run: Run) -> None:
         ("file", run.file),
         ("status", output.status(run.status)),
         ("started", f"{output.moment(run.started_at)}, {_took(run)}"),
+        *(("trigger", text) for text in _trigger(run)),
         *(("input", f"{name} = {output.shorten(output.as_text(value), 200)}") for name, value in run.inputs.items()),
         *(
             (label, value[:8])
@@ -83,6 +85,9 @@ def _print(run: Run) -> None:
         output.emit(f"{label:<10}{text if label == 'status' else output.one_line(text)}")
     if run.error is not None:
         _block("error", run.error, "", run, whole=None, label_width=10)
+    if run.status == "parked":
+        ways = f"let it go on: brain resume-run {run.short_id}, or end it: brain cancel {run.short_id}"
+        output.emit(f"{'next':<10}{ways}")
     for step in run.steps:
         _print_step(run, step)
     runs_now = run.running_step
@@ -92,6 +97,16 @@ def _print(run: Run) -> None:
     if run.never_ran:
         output.emit()
         output.emit(f"{'never ran' if run.final else 'not yet'}: {', '.join(step.name for step in run.never_ran)}")
+
+
+def _trigger(run: Run) -> list[str]:
+    """Return what started the run: a schedule with its instant, or a person by a schedule's name; empty for neither."""
+    if not run.trigger:
+        return []
+    kind, name, due = (run.trigger.get(key) for key in ("type", "name", "due_at"))
+    if kind == "manual":
+        return [f"{name}, by hand"]
+    return [f"{name} ({kind})" if due is None else f"{name} ({kind}), due {output.moment(datetime.fromisoformat(due))}"]
 
 
 def _took(run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from brain_core.cli import show
+from brain_core.cli import output, show
 from brain_core.cli.progress import Progress, preview
 from brain_core.cli.shapes import step_shape
 from brain_core.engine.events import HookProblem, Live, RunStarted, StepEnded, StepStarted
@@ -101,6 +101,23 @@ def test_show_leaves_no_blank_lines_behind_and_aligns_the_error(capsys):
     assert "  output: (empty)\n  log:\n    warn\n    warn2\n\n[2/3] b (T): failed, " in text
     assert text.endswith("  error: bad\n  log: x\n\nnever ran: c\n")
     assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+def test_show_says_what_started_the_run(capsys):
+    for trigger, line in [
+        (None, None),
+        ({"type": "manual", "name": "nightly"}, "nightly, by hand"),
+        ({"type": "hook", "name": "pushed"}, "pushed (hook)"),
+        (
+            {"type": "cron", "name": "nightly", "due_at": "2026-11-23T14:05:00+00:00"},
+            f"nightly (cron), due {output.moment(datetime(2026, 11, 23, 14, 5, tzinfo=UTC))}",
+        ),
+    ]:
+        show._print(_run(trigger=trigger))
+        found = [
+            text.partition("   ")[2] for text in capsys.readouterr().out.splitlines() if text.startswith("trigger")
+        ]
+        assert found == ([] if line is None else [line])
 
 
 def test_show_of_a_step_that_runs(capsys):

@@ -64,6 +64,13 @@ async def test_a_run_whose_file_has_changed_is_parked_and_resumed_when_it_is_bac
     assert run.status == "parked"
     (row,) = await house.sql("SELECT parked_reason FROM brain.runs")
     assert row["parked_reason"] == f"{file} has changed since the run began; put it back, or cancel the run"
+    assert run.error == row["parked_reason"]
+    shown = (await house.brain("show"))[1]
+    assert (
+        f"\nerror     {run.error}\nnext      let it go on: brain resume-run {run.short_id}, or end it: brain cancel "
+        in shown
+    )
+    assert f"run {run.short_id}: parked: {run.error}" in (await house.brain("logs"))[1]
     file.write_text(source)
     house.go("two")
     assert (await house.brain("resume-run", str(running)))[0] == 0

@@ -1,7 +1,8 @@
 -- part: run_columns
--- The columns are named as the fields of Run are.
-SELECT id, workflow_name AS workflow, file, status, created_at, started_at, ended_at, error, position, inputs, trigger,
-       digest AS version, planned_steps AS planned, previous_run_id, retry_of
+-- The columns are named as the fields of Run are. A run that is parked has no error yet, but a reason.
+SELECT id, workflow_name AS workflow, file, status, created_at, started_at, ended_at,
+       coalesce(error, parked_reason) AS error, position, inputs, trigger, digest AS version, planned_steps AS planned,
+       previous_run_id, retry_of
 FROM brain.runs
 
 -- name: run_previous
