@@ -141,7 +141,7 @@ def name_problem(name: str) -> str | None:
     if _WORKFLOW_NAME.fullmatch(name):
         return None
     return (
-        f"workflow name '{name[:100]}' is not a name: letters, digits, '_', '-' and '.', 200 at most, "
+        f"workflow name '{name[:100]}' is not a name: ASCII letters, digits, '_', '-' and '.', 200 at most, "
         "and no '-' or '.' at its start"
     )
 

@@ -22,7 +22,7 @@ def cancel(
 ) -> None:
     """End a run as cancelled: at once when it waits, and when it runs as soon as its process has heard of it.
 
-    Exit code 1 when the run is over already.
+    Exit code 1 when the run has succeeded or failed already.
     """
     from brain_core.cli.session import with_brain
 

@@ -24,7 +24,10 @@ def list_schedules(
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> list[Listed]:
-        return await brain.triggers.listing()
+        found = await brain.triggers.listing()
+        if any(one.listing.overdue for one in found) and not await brain.control.daemons():
+            output.note("no daemon runs; start one: brain daemon")
+        return found
 
     found = with_brain(work)
     if as_json:

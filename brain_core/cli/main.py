@@ -221,6 +221,9 @@ def _usage(error: typer.TyperException) -> int:
         output.note(text)
         return error.exit_code
     text = output.one_line(" ".join(text.split())).rstrip(".")
+    if "unexpected extra argument" in text:
+        # Mostly a value that the shell took apart, such as an unquoted cron expression.
+        text = f"{output.shorten(text, 120)}; put quotes around a value that holds spaces or '*'"
     context = getattr(error, "ctx", None)
     hint = f"{' See' if text.endswith('?') else '; see'} '{context.command_path} --help'" if context is not None else ""
     output.note(f"{output.style('brain: error:', 'red', output.stderr())} {text[:1].lower()}{text[1:]}{hint}")

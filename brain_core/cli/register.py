@@ -59,9 +59,12 @@ def register(
     trigger, plan, accepted = _checked(context, file, given)
 
     async def work(brain: Brain) -> Registered:
-        return await brain.triggers.register(
+        done = await brain.triggers.register(
             plan, trigger, name=name, inputs=accepted, catch_up=policy, catch_up_max=most, overlap=overlapping
         )
+        if not await brain.control.daemons():
+            output.note("no daemon runs; start one: brain daemon")
+        return done
 
     from brain_core.cli.session import with_brain
 

@@ -386,4 +386,4 @@ def trigger_row(row: Any) -> TriggerRow:
 
 def _not_found(name: str, known: Sequence[Any]) -> TriggerNotFound:
     near = nearest(name, (row["name"] for row in known))
-    return TriggerNotFound(f"there is no trigger '{name}'{near or '; `brain list` lists them'}")
+    return TriggerNotFound(f"nothing is registered as '{name}'{near or '; `brain list` lists what is'}")

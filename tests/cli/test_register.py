@@ -91,7 +91,7 @@ BAD = [
     (["plain.py", "--cron", "0 0 31 2 *"], 1, "it never comes: there is no day 31 in Feb"),
     (["plain.py", "--cron", "@daily", "--timezone", "Europe/Berln"], 1, "did you mean 'Europe/Berlin'?"),
     (["plain.py", "--cron", "@daily", "--timezone", ""], 1, "time zone"),
-    (["plain.py", "--cron", "@daily", "--name", "../x"], 2, "the name '../x' is not a name: letters, digits"),
+    (["plain.py", "--cron", "@daily", "--name", "../x"], 2, "the name '../x' is not a name: ASCII letters, digits"),
     (["plain.py", "--cron", "@daily", "--name", ""], 2, "the name '' is not a name"),
     (["plain.py", "--cron", "@daily", "--catch-up", "all"], 2, "write all:N with N from 1 to 1,000, such as all:10"),
     (["plain.py", "--cron", "@daily", "--catch-up", "lastest"], 2, "did you mean 'latest'?"),

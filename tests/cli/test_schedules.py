@@ -37,8 +37,8 @@ def test_pause_and_resume(ok):
 
 
 WRONG = [
-    (["pause", "plan"], 1, "there is no trigger 'plan'; did you mean 'plain'?"),
-    (["resume", "other"], 1, "there is no trigger 'other'; `brain list` lists them"),
+    (["pause", "plan"], 1, "nothing is registered as 'plan'; did you mean 'plain'?"),
+    (["resume", "other"], 1, "nothing is registered as 'other'; `brain list` lists what is"),
     (["unregister", "plan"], 1, "did you mean 'plain'?"),
     (["edit", "plan", "--overlap", "allow"], 1, "did you mean 'plain'?"),
     (["trigger", "plan"], 1, "did you mean 'plain'?"),
@@ -100,7 +100,9 @@ def _register_in_the_past(url: str, file: Path, ago: timedelta) -> datetime:
 
 def test_overdue_is_seen_from_outside_and_ends_with_an_edit(here, ok, files, database_url):
     first = _register_in_the_past(database_url, files / "plain.py", timedelta(days=1))
-    assert re.search(r"^plain .* overdue ", ok("list"), flags=re.MULTILINE)
+    code, out, err = here("list")
+    assert re.search(r"^plain .* overdue ", out, flags=re.MULTILINE)
+    assert (code, err) == (0, "no daemon runs; start one: brain daemon\n")
     code, out, err = here("watch")
     assert code == 1
     assert out.startswith("late  plain (plain): overdue since ")
@@ -189,9 +191,13 @@ def test_trigger_waits_as_run_does(brain, ok, files, daemon):
 
 
 def test_trigger_without_a_daemon_says_that_the_run_waits(environment, ok, brain, files):
-    ok("register", "plain.py", "--cron", "0 9 * * *")
-    queued = ok("trigger", "plain")
-    assert re.fullmatch(r"queued  plain  run [0-9a-f]{8}\n", queued)
+    assert brain("register", "plain.py", "--cron", "0 9 * * *").stderr.endswith(
+        "no daemon runs; start one: brain daemon\n"
+    )
+    done = brain("trigger", "plain")
+    assert re.fullmatch(r"queued  plain  run [0-9a-f]{8}\n", done.stdout)
+    assert re.fullmatch(r"run [0-9a-f]{8} waits: no daemon runs; start one with `brain daemon`\n", done.stderr)
+    assert "\ntrigger   plain, by hand\n" in ok("show")
     waiting = subprocess.Popen(
         [sys.executable, "-m", "brain_core", "trigger", "plain", "--wait"],
         env=environment,

@@ -80,7 +80,8 @@ def test_the_time_zone_of_the_configuration_counts_where_none_is_named(explain):
         (["@daily", "--timezone", "Berlin"], 1, "there is no time zone 'Berlin'; did you mean 'Europe/Berlin'?"),
         (["\x1b[31m * * * *"], 1, "cron expression '\\x1b[31m * * * *': minute '\\x1b[31m' holds a character that "
                                   "no field has"),
-        (["0", "9", "*", "*", "*"], 2, "got unexpected extra argument(s) (9 * * *); see 'brain cron explain --help'"),
+        (["0", "9", "*", "*", "*"], 2, "got unexpected extra argument(s) (9 * * *); put quotes around a value "
+                                           "that holds spaces or '*'; see 'brain cron explain --help'"),
         ([], 2, "missing argument 'EXPRESSION'; see 'brain cron explain --help'"),
     ],
 )  # fmt: skip

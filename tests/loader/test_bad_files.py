@@ -97,7 +97,7 @@ BAD = {
     ),
     "bad-name": (
         HEAD + "workflow = Workflow(name='a b', steps=[Say(name='a')])",
-        "w.py:7: workflow name 'a b' is not a name: letters, digits, '_', '-' and '.', 200 at most, "
+        "w.py:7: workflow name 'a b' is not a name: ASCII letters, digits, '_', '-' and '.', 200 at most, "
         "and no '-' or '.' at its start",
     ),
     "unknown-field": (HEAD + "Say(name='a', txt='x')", "w.py:7: Say 'a' has no field 'txt'; did you mean 'text'?"),
