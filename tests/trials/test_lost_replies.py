@@ -48,7 +48,15 @@ def test_what_is_sent_again_happens_once(database_url: str, tmp_path: Path) -> N
     lost_replies(tmp_path, database_url, rounds=len(CASES), long=False)
 
 
-@pytest.mark.parametrize("name", ["daemon_beat", "fires_due", "fires_fire", "queue_claim"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fires_fire",
+        "queue_claim",
+        pytest.param("fires_due", marks=pytest.mark.long),
+        pytest.param("daemon_beat", marks=pytest.mark.long),
+    ],
+)
 def test_a_connection_that_nobody_answers_holds_nothing_up_for_long(
     name: str, database_url: str, tmp_path: Path
 ) -> None:
