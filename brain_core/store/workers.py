@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
+from brain_core.errors import DatabaseError
 from brain_core.run import FINAL, WORKFLOW_RECEIVER, RunStatus
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from brain_core.store.database import Database
 
 MAX_TAKEOVERS = 3
 """How many workers may die with a run before it is parked (G16)."""
+SETTLE_TRIES = 5
 
 
 class WorkerIdentity(NamedTuple):
@@ -122,12 +126,21 @@ async def settle(
     (`died` is False) that is not counted. Two processes may do this to the same worker at once: each run is settled by
     one of them.
     """
-    ids = list(workers)
+    for again in range(SETTLE_TRIES, -1, -1):
+        try:
+            rows = await _settle(db, list(workers), reason, list(receivers), died)
+            break
+        except DatabaseError as error:
+            # A deadlock with another process that settles or observes is nobody's fault: the same again.
+            if not again or not str(getattr(error.__cause__, "sqlstate", "")).startswith("40"):
+                raise
+    return [Settled(row["id"], row["workflow_name"], row["status"], row["parked_reason"]) for row in rows]
+
+
+async def _settle(db: Database, ids: list[UUID], reason: str, receivers: list[str], died: bool) -> list[Record]:
     async with db.transaction() as session:
         # Two statements: the second one's snapshot has to see a run that was being started when the first one waited.
         await session.fetch("worker_give_up", ids, reason)
-        rows = await session.fetch(
-            "worker_end_runs", ids, reason, list(receivers), WORKFLOW_RECEIVER, died, MAX_TAKEOVERS
-        )
+        rows = await session.fetch("worker_end_runs", ids, reason, receivers, WORKFLOW_RECEIVER, died, MAX_TAKEOVERS)
         await session.fetch("worker_forget_sightings", ids)
-    return [Settled(row["id"], row["workflow_name"], row["status"], row["parked_reason"]) for row in rows]
+    return rows

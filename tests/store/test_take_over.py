@@ -134,3 +134,21 @@ async def test_a_claim_beside_a_take_over_ends_running_or_queued_never_lost(data
         )
         assert set(await runs.counts(database)) == {"queued"}
         assert await queue.claim(database, me, 5) == []
+
+
+async def test_a_deadlock_with_another_process_is_tried_again(db: Database, make: Any) -> None:
+    one, other = sorted((make.worker(), make.worker()), key=lambda worker: worker.id)
+    for worker in (one, other):
+        await make.recorder(db, worker=worker).start_run(make.start())
+    lock = "UPDATE brain.workers SET host = host WHERE id = $1"
+    async with db.transaction() as session:
+        await session.script("SET LOCAL deadlock_timeout = '60s'")  # so that the other one gives in
+        await session.connection.execute(lock, other.id)
+        settling = asyncio.create_task(workers.settle(db, [one.id, other.id], "gone", []))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while not await session.connection.fetchval(waits):
+            pass
+        await session.connection.execute(lock, one.id)
+    settled = await settling
+    assert {run.status for run in settled} == {"failed"}
+    assert len(settled) == 2
