@@ -145,8 +145,8 @@ async def test_a_deadlock_with_another_process_is_tried_again(db: Database, make
         await session.script("SET LOCAL deadlock_timeout = '60s'")  # so that the other one gives in
         await session.connection.execute(lock, other.id)
         settling = asyncio.create_task(workers.settle(db, [one.id, other.id], "gone", []))
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        while not await session.connection.fetchval(waits):
+        # Not pg_stat_activity, which stands still inside a transaction.
+        while not await session.connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             pass
         await session.connection.execute(lock, one.id)
     settled = await settling
