@@ -1,7 +1,7 @@
 """The log of a daemon: one line an event on standard error, as text or as JSON.
 
-Written by hand: a busy daemon logs thousands of lines a second, and a general library took a quarter of its time and of
-its memory.
+Written by hand: a busy daemon logs thousands of lines a second, and a general library took twice as long for each, and
+eight megabytes of an idle daemon.
 """
 
 from __future__ import annotations
