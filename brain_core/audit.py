@@ -58,8 +58,9 @@ def audit(
     What a range row covers is not looked at one by one, so that a year of merged minutes costs nothing.
     """
     ledger = sorted(outcomes, key=lambda outcome: (outcome.due_at, outcome.last))
-    found = _doubles(ledger) + _strangers(stretches, ledger, since, until)
+    found = _doubles(ledger)
     firsts = [outcome.due_at for outcome in ledger]
+    met: set[datetime] = set()
     for stretch in stretches:
         at = max(stretch.after, since)
         end = min(stretch.until, until)
@@ -67,6 +68,7 @@ def audit(
             due = stretch.next_after(at)
             if due is None or due > end:
                 break
+            met.add(due)
             place = bisect_right(firsts, due) - 1
             cover = ledger[place] if place >= 0 and ledger[place].last >= due else None
             if cover is None:
@@ -74,6 +76,9 @@ def audit(
                 at = due
             else:
                 at = max(due, min(cover.last, end))
+    if len(found) < most:
+        # Asked only of what the walk has not met: each question costs as much as a step of the walk.
+        found += _strangers(stretches, [outcome for outcome in ledger if outcome.due_at not in met], since, until)
     return sorted(found[:most], key=lambda finding: finding.at)
 
 
