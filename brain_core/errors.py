@@ -12,6 +12,7 @@
     ├── TriggerNotFound            no trigger has that name                               exit 1
     ├── RunNotFound                no run, or several, answer to an id                    exit 1
     ├── RunnerDied             the process that ran a workflow's code has ended           exit 1
+    │   └── RunnerSilenced     it ended itself, because its daemon was silent for too long
     ├── ClaimLost                  another worker has taken this run over                 exit 1
     └── DatabaseError              the database cannot be used                            exit 3
         ├── DatabaseUnreachable    no server, wrong password, connection lost
@@ -89,6 +90,10 @@ class RunNotFound(BrainError):
 
 class RunnerDied(BrainError):
     """The process that ran a workflow's code has ended; the text names its exit code or signal."""
+
+
+class RunnerSilenced(RunnerDied):
+    """A runner process has ended itself because its daemon was silent for too long: its steps are interrupted (G12)."""
 
 
 class ClaimLost(BrainError):

@@ -15,9 +15,9 @@ from brain_core.engine.executor import Execution, RunHooks
 from brain_core.engine.live import LiveFirst, LiveWriter
 from brain_core.engine.runner import Plan, Runner
 from brain_core.engine.taking_up import SourceChanged, claimed_run
-from brain_core.errors import ClaimLost, DatabaseUnreachable, InputError, RunnerDied, WorkflowFileError
+from brain_core.errors import ClaimLost, DatabaseUnreachable, InputError, RunnerDied, RunnerSilenced, WorkflowFileError
 from brain_core.run import Run, RunStatus
-from brain_core.store import daemon, deliveries, runs
+from brain_core.store import daemon, deliveries, queue, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
 from brain_core.store.recorder import RunEnd
@@ -156,6 +156,9 @@ class Carrier:
                 execution.cancel(hand.cancelled)
             try:
                 run = await execution.run(claimed_run(claimed, runner.plan, runner, self._db, self.identity.id))
+            except RunnerSilenced as error:
+                await self._interrupted(hand, str(error), begun=execution.has_begun)
+                return
             except (InputError, RunnerDied) as error:
                 await self._end(hand, "failed", str(error))
                 return
@@ -175,6 +178,8 @@ class Carrier:
             hand.loading.cancel()
         try:
             return await hand.loading
+        except RunnerSilenced as error:
+            await self._interrupted(hand, str(error), begun=False)
         except (WorkflowFileError, RunnerDied) as error:
             if hand.claimed.resumed and isinstance(error, WorkflowFileError):
                 await self._park(hand, f"{error}; put the file back as it was when the run began, or cancel the run")
@@ -202,6 +207,16 @@ class Carrier:
         """Put a run aside that was begun with a file which can no longer be loaded: what is done is kept (G19)."""
         await daemon.park(self._db, self.identity.id, hand.claimed.run_id, hand.claimed.claim, why)
         logger.warning("parked: %s", why, extra=hand.facts)
+
+    async def _interrupted(self, hand: InHand, why: str, *, begun: bool) -> None:
+        """Let a run go whose runner has ended itself: what becomes of it is as if its worker had died (G10)."""
+        claimed = hand.claimed
+        hand.over = True
+        if begun:
+            await workers.interrupt(self._db, self.identity.id, [claimed.run_id], why, list(self._hooks.receivers))
+        else:
+            await queue.release(self._db, self.identity.id, [(claimed.run_id, claimed.claim)])
+        logger.warning("interrupted: %s", why, extra=hand.facts)
 
     async def _end(self, hand: InHand, status: RunStatus, why: str) -> None:
         """End a run that is not executed, or no further."""

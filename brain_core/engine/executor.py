@@ -27,7 +27,7 @@ from brain_core.engine.events import (
     Watch,
 )
 from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
-from brain_core.errors import RunnerDied
+from brain_core.errors import RunnerDied, RunnerSilenced
 from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
 from brain_core.store.codec import decode, visible
 from brain_core.store.recorder import Recorder, RunEnd, StepEnd
@@ -117,6 +117,10 @@ class Execution:
         raise AssertionError("a run that is taken up has a step to run")
 
     @property
+    def has_begun(self) -> bool:
+        return self._begun is not None
+
+    @property
     def begun(self) -> Beginning:
         if self._begun is None:
             raise AssertionError("the run has not begun")
@@ -137,6 +141,9 @@ class Execution:
             while self._in_step is not None and self._in_step.cancelling():
                 self._in_step.uncancel()
             return StepReply("failed", error=self._cancel_reason), "cancelled"
+        except RunnerSilenced:
+            # Not the step's doing: it is interrupted, and the workflow says what becomes of the run (G10).
+            raise
         except RunnerDied as problem:
             return StepReply("failed", error=str(problem)), "failed"
         finally:

@@ -134,13 +134,29 @@ async def settle(
             # A deadlock with another process that settles or observes is nobody's fault: the same again.
             if not again or not str(getattr(error.__cause__, "sqlstate", "")).startswith("40"):
                 raise
-    return [Settled(row["id"], row["workflow_name"], row["status"], row["parked_reason"]) for row in rows]
+    return [_settled(row) for row in rows]
+
+
+async def interrupt(
+    db: Database, worker: UUID, run_ids: Sequence[UUID], reason: str, receivers: Sequence[str]
+) -> list[Settled]:
+    """Settle some runs of a living worker whose steps were ended from outside, as if it had died with them (G10)."""
+    rows = await db.fetch(
+        "worker_end_runs", [worker], reason, list(receivers), WORKFLOW_RECEIVER, True, MAX_TAKEOVERS, list(run_ids)
+    )
+    return [_settled(row) for row in rows]
 
 
 async def _settle(db: Database, ids: list[UUID], reason: str, receivers: list[str], died: bool) -> list[Record]:
     async with db.transaction() as session:
         # Two statements: the second one's snapshot has to see a run that was being started when the first one waited.
         await session.fetch("worker_give_up", ids, reason)
-        rows = await session.fetch("worker_end_runs", ids, reason, receivers, WORKFLOW_RECEIVER, died, MAX_TAKEOVERS)
+        rows = await session.fetch(
+            "worker_end_runs", ids, reason, receivers, WORKFLOW_RECEIVER, died, MAX_TAKEOVERS, None
+        )
         await session.fetch("worker_forget_sightings", ids)
     return rows
+
+
+def _settled(row: Record) -> Settled:
+    return Settled(row["id"], row["workflow_name"], row["status"], row["parked_reason"])

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from brain_core.engine.sweep import worker_identity
 from brain_core.store import daemon as store
 from brain_core.store import queue, workers
@@ -150,6 +152,32 @@ async def test_a_stopped_daemon_loses_its_runs_and_writes_nothing_about_them(hou
     assert again.status == "success", "it works on"
     first.kill()
     assert await first.ended() == 0
+
+
+@pytest.mark.parametrize("on_interrupt", ["resume", "fail"])
+async def test_what_a_lone_daemon_slept_through_is_interrupted(house: House, on_interrupt: str) -> None:
+    house.settings |= {"lease": "6"}
+    daemon = await house.daemon()
+    file = house.flow("Note(name='one'), Held(name='two')", on_interrupt=repr(on_interrupt))
+    running = await house.queue(file)
+    runner = await house.began("two", 1, daemon)
+    daemon.kill(signal.SIGSTOP)
+    await gone(runner)
+    daemon.kill(signal.SIGCONT)
+    if on_interrupt == "resume":
+        await house.began("two", 2, daemon)
+        house.go("two")
+    run = await house.ended(running, daemon)
+    attempts = [(step.name, step.status) for step in run.steps]
+    assert attempts[:2] == [("one", "success"), ("two", "interrupted")]
+    if on_interrupt == "resume":
+        assert (run.status, attempts[2:]) == ("success", [("two", "success")])
+    else:
+        assert run.status == "failed"
+        assert run.error is not None
+        assert "interrupted in step 'two' (2 of 2): the runner process" in run.error
+    daemon.kill()
+    assert await daemon.ended() == 0
 
 
 async def test_a_living_brain_run_is_left_alone_and_a_killed_one_is_not(house: House) -> None:

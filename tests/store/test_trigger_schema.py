@@ -196,7 +196,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
             ),
             {"triggers_pkey", "runs_unfinished_of_trigger"},
         ),
-        "worker_end_runs": ((f"'{{{uuid4()}}}'", "'x'", none, "'w'", "true", "3"), {"runs_in_hand"}),
+        "worker_end_runs": ((f"'{{{uuid4()}}}'", "'x'", none, "'w'", "true", "3", "null"), {"runs_in_hand"}),
     }
     for name, (args, indexes) in calls.items():
         most, used = await _read(db, name, *args)

@@ -19,7 +19,7 @@ from brain_core.engine.processes.messages import from_request, from_run, to_plan
 from brain_core.engine.processes.output import Output
 from brain_core.engine.processes.spawner import Child, Spawner
 from brain_core.engine.runner import MAX_OUTPUT, Plan, StepReply, StepRequest
-from brain_core.errors import BrainError, RunnerDied, WorkflowFileError
+from brain_core.errors import BrainError, RunnerDied, RunnerSilenced, WorkflowFileError
 from brain_core.placeholders import Json
 from brain_core.run import Run
 
@@ -54,7 +54,7 @@ class RunnerSettings:
 
         Its last beat may lie one `beat` behind its last word to the runner, and ending takes the grace.
         """
-        return max(0.1, lease - beat - 2 * GRACE)
+        return max(lease / 3, lease - beat - 2 * GRACE)
 
 
 @dataclass(slots=True)
@@ -260,7 +260,8 @@ class ProcessRunner:
 
     def died(self) -> RunnerDied:
         """Return the error that names how the process has ended."""
-        return RunnerDied(f"the runner process{f' of {self.file}' if self.plan is not None else ''} {self._why}")
+        kind = RunnerSilenced if self._why == _SILENCED else RunnerDied
+        return kind(f"the runner process{f' of {self.file}' if self.plan is not None else ''} {self._why}")
 
     def _link_lost(self, why: str) -> None:
         self.retired = True
@@ -310,6 +311,7 @@ def _places(file: str | Path) -> Message:
     return {"file": str(Path(file).absolute()), "path": str(Path(file).resolve())}
 
 
+_SILENCED = "ended itself and its steps: the daemon had been silent for too long"
 _FDS = " (does the workflow close file descriptors that are not its own?)"
 
 
@@ -323,7 +325,7 @@ def _fate(code: int | None, cut: bool, why: str) -> str:
             return f"was ended by {signal.Signals(-code).name} (signal {-code})"
         return f"was ended by signal {-code}"
     if code == SILENT:
-        return "ended itself and its steps: the daemon had been silent for too long"
+        return _SILENCED
     if code == ORPHANED:
         return f"ended itself: its connection was closed{_FDS}"
     if code == BROKEN:

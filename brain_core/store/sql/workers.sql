@@ -75,7 +75,7 @@ DELETE FROM brain.worker_sightings WHERE worker_id = ANY ($1::uuid[]);
 -- interrupted attempt (G10). A run ends as failed, or as cancelled when somebody wanted that; one whose workflow says so is
 -- queued again, and parked when its workers keep dying (G16). A run whose worker died before its first step is no exception.
 -- $2 reason, $3 receivers, $4 the receiver that stands for the workflow's own on_finished, $5 whether this counts as a
--- take-over, $6 how many of them park a run.
+-- take-over, $6 how many of them park a run, $7 only these runs (null: all).
 WITH left_behind AS MATERIALIZED (
     SELECT r.id,
            CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -88,7 +88,7 @@ WITH left_behind AS MATERIALIZED (
     FROM brain.runs AS r
     LEFT JOIN brain.workers AS w ON w.id = r.worker_id
     LEFT JOIN brain.workflow_versions AS v ON v.digest = r.digest
-    WHERE r.status = 'running' AND r.worker_id = ANY ($1::uuid[])
+    WHERE r.status = 'running' AND r.worker_id = ANY ($1::uuid[]) AND ($7::uuid[] IS NULL OR r.id = ANY ($7))
     -- Waits for a write that is on its way: skipped, the run would stay `running` for ever (G13).
     ORDER BY r.id
     FOR UPDATE OF r
