@@ -152,11 +152,11 @@ class Worker:
             elsewhere = []
             for one in claimed:
                 if self._is_elsewhere(one):
-                    self._absent.add(one.file)
                     elsewhere.append(one)
                 else:
                     self._begin(one)
-            await self._release(elsewhere)
+            if elsewhere:
+                await self._leave(elsewhere)
             if len(claimed) < limit:
                 return
 
@@ -167,6 +167,16 @@ class Worker:
     async def _release(self, claimed: Sequence[Claimed]) -> None:
         if claimed:
             await queue.release(self._db, self.identity.id, [(one.run_id, one.claim) for one in claimed])
+
+    async def _leave(self, elsewhere: Sequence[Claimed]) -> None:
+        """Leave runs to the hosts that have their files; where none of them lives any more the lack is the answer."""
+        living = await queue.living_hosts(self._db, {one.host for one in elsewhere})
+        left = [one for one in elsewhere if one.host in living]
+        self._absent |= {one.file for one in left}
+        for one in elsewhere:
+            if one.host not in living:
+                self._begin(one)
+        await self._release(left)
 
     def _is_elsewhere(self, claimed: Claimed) -> bool:
         """Whether the file of a run is on another host and not on this one; here a missing file is a failed run."""

@@ -76,7 +76,8 @@ async def claim(
 ) -> list[Claimed]:
     """Claim queued runs, the oldest first; `limit` at most.
 
-    Runs of `absent_files` are left to other hosts, unless they were queued for this one. `known` are the runs that this
+    Runs of `absent_files` are left to other hosts, unless they were queued for this one, or for one where no worker
+    lives. `known` are the runs that this
     worker has in hand: what is its own and not among them was claimed by a statement whose reply got lost, and is
     returned first. Without `known` a lost reply is raised, and the next call has to give them. Calls of one worker have
     to come one after the other.
@@ -128,9 +129,9 @@ async def cancel_request(
     return "cancelled" if status == "cancelled" else "over"
 
 
-async def cancels(db: Database, worker: UUID) -> list[tuple[UUID, str]]:
-    """Return the runs in a worker's hand that somebody wants cancelled, with the reason."""
-    return [(row["id"], row["cancel_reason"]) for row in await db.fetch("queue_cancels", worker)]
+async def living_hosts(db: Database, hosts: Collection[str]) -> set[str]:
+    """Return those of some hosts where a worker counts as alive."""
+    return {row["host"] for row in await db.fetch("queue_living_hosts", list(hosts))}
 
 
 async def release(db: Database, worker: UUID, claims: Sequence[tuple[UUID, int]]) -> list[UUID]:

@@ -17,7 +17,7 @@ from brain_core.engine.processes.pool import RunnerPool
 from brain_core.engine.sweep import worker_identity
 from brain_core.engine.worker import Worker
 from brain_core.run import PlannedStep, Run
-from brain_core.store import queue, runs, workers
+from brain_core.store import daemon, queue, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.queue import NewRun
 from brain_core.testing import NoHooks
@@ -161,6 +161,36 @@ async def test_a_claim_whose_reply_was_lost_is_taken_up(
     assert [one.run_id for one in claimed] == [lost]
     await _work(worker)
     assert (await _ended(db, lost)).status == "success"
+
+
+async def test_a_run_waits_for_its_host_only_while_a_worker_lives_there(
+    db: Database, new_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    other = worker_identity("daemon", 15.0)._replace(host="other")
+    await daemon.beat(db, other, 1, 0, 0.0, [])
+    planned = [PlannedStep("s0", "noop")]
+    there, gone = [
+        await queue.enqueue(db, NewRun(workflow="w", file=str(tmp_path / f"{host}.py"), planned=planned, host=host))
+        for host in ("other", "gone")
+    ]
+    worker = new_worker()
+    await _work(worker)
+    run = await _ended(db, gone)
+    assert (run.status, run.steps) == ("failed", ())
+    assert "gone.py" in str(run.error)
+
+    async def released() -> bool:
+        async with db.session() as session:
+            sql = "SELECT claim = 1 AND status = 'queued' FROM brain.runs WHERE id = $1"
+            return bool(await session.connection.fetchval(sql, there))
+
+    await _until(released)
+    worker.look_again(queued=True)
+    await workers.stop(db, other.id)
+    worker.look_again(queued=True)
+    run = await _ended(db, there)
+    assert run.status == "failed"
+    assert "other.py" in str(run.error)
 
 
 async def _waits(db: Database) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from brain_core.errors import ClaimLost, DatabaseError, DatabaseUnreachable, RunNotFound
 from brain_core.run import PlannedStep
-from brain_core.store import deliveries, queue, runs, workers
+from brain_core.store import daemon, deliveries, queue, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.queue import NewRun
 
@@ -104,11 +104,13 @@ async def test_a_worker_that_was_given_up_claims_nothing(db: Database, make: Any
 
 async def test_runs_of_absent_files_are_left_to_others_unless_queued_for_this_host(db: Database, make: Any) -> None:
     me = make.worker(host="here")
+    await daemon.beat(db, make.worker(host="there"), 1, 0, 0.0, [])
     [there] = await _queue(db, file="/absent.py", host="there")
     [nowhere] = await _queue(db, file="/absent.py")
     [here] = await _queue(db, file="/absent.py", host="here")
+    [gone] = await _queue(db, file="/absent.py", host="gone")
     [present] = await _queue(db, file="/present.py", host="there")
-    assert [one.run_id for one in await queue.claim(db, me, 9, ["/absent.py"])] == [here, present]
+    assert [one.run_id for one in await queue.claim(db, me, 9, ["/absent.py"])] == [here, gone, present]
     assert {one.run_id for one in await queue.claim(db, me, 9)} == {there, nowhere}
 
 
@@ -169,11 +171,11 @@ async def test_what_runs_is_asked_to_end(db: Database, make: Any) -> None:
     me = make.worker()
     [run_id, other] = await _queue(db, 2)
     await queue.claim(db, me, 2)
-    assert await queue.cancels(db, me.id) == []
     for reason in ("first", "second"):
         assert await queue.cancel_request(db, run_id, reason, ["mail"]) == "requested"
-    assert await queue.cancels(db, me.id) == [(run_id, "first")]
-    assert await queue.cancels(db, make.worker().id) == []
+    beat = await workers.beat(db, me.id)
+    assert beat is not None
+    assert beat.cancels == {run_id: "first"}
     assert await deliveries.list_deliveries(db) == []
     await make.sql(db, "UPDATE brain.runs SET status = 'failed', error = 'x', ended_at = now() WHERE id = $1", other)
     assert await queue.cancel_request(db, other, "late") == "over"

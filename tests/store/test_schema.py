@@ -234,7 +234,7 @@ _PAGE = ("'9999-12-31'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "'0001-01-01'
         ("trigger_get", ("'nightly'",), "triggers_name"),
         ("live_read", (_PAGE[1], "0", "20"), "run_events_pkey"),
         ("fires_ledger", (_PAGE[1], "'0001-01-01'", "20", "'9999-12-31'"), "fires_pkey"),
-        ("queue_cancels", (_PAGE[1],), "runs_in_hand"),
+        ("worker_beat", (_PAGE[1],), "runs_in_hand"),
     ],
 )
 async def test_hot_reads_use_their_index(db: Database, name: str, args: tuple[str, ...], index: str) -> None:

@@ -54,7 +54,7 @@ WITH
 
 -- name: queue_claim_elsewhere
 -- The same for a host that lacks some files ($4): their runs are left to others, but for those that were queued for this
--- very host ($6), where the lack is the answer. Goes from file to file by the index and takes the oldest of each, so that
+-- very host ($6) or for one where no worker lives, where the lack is the answer. Goes from file to file by the index and takes the oldest of each, so that
 -- a backlog of files that are not here costs no more than one look at each of them.
 WITH RECURSIVE
 -- include: mine
@@ -74,6 +74,7 @@ WITH RECURSIVE
         WHERE r.status = 'queued' AND (r.file, r.host) >= (p.file, p.host) AND (r.file, r.host) <= (p.file, p.host)
         ORDER BY r.file, r.host, r.created_at, r.id LIMIT $2) AS o
     WHERE p.file <> ALL ($4::text[]) OR p.host = $6
+       OR p.host <> '' AND p.host <> ALL (ARRAY(SELECT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL))
     ORDER BY o.created_at, o.id
     LIMIT GREATEST(0, $2::int - (SELECT count(*) FROM mine))
 ), candidate AS MATERIALIZED (
@@ -129,11 +130,9 @@ SELECT status, pg_notify('brain', '') FROM asked;
 -- The status of a run.
 SELECT status FROM brain.runs WHERE id = $1;
 
--- name: queue_cancels
--- Which runs that a worker has in hand are to be cancelled, and why.
-SELECT id, cancel_reason FROM brain.runs
-WHERE worker_id = $1 AND status = 'running' AND cancel_requested_at IS NOT NULL
-ORDER BY cancel_requested_at, id;
+-- name: queue_living_hosts
+-- On which of the hosts $1 a worker lives.
+SELECT DISTINCT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL AND w.host = ANY ($1::text[]);
 
 -- name: queue_release
 -- Puts back runs that were claimed ($2 with the claims $3) and not begun: to the queue, as if nobody had claimed them but
