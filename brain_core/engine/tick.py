@@ -23,6 +23,7 @@ from brain_core.store import fires, triggers, workers
 from brain_core.store.daemon import Look
 from brain_core.store.database import Database
 from brain_core.store.fires import DueTrigger, Fire, FireResult
+from brain_core.store.triggers import TriggerRow
 from brain_core.store.workers import Settled
 from brain_core.threads import what_raised
 from brain_core.trigger import Trigger
@@ -112,28 +113,37 @@ async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
 
 async def resume_paused(brain: Ticking, now: datetime, report: TickReport) -> None:
     """Resume the schedules whose pause was to end by `now`; what was due in the pause is not fired (G8)."""
-    for row in await fires.resumable(brain.db, now):
-        kind = brain.trigger_types.get(row.type)
-        if kind is None:
-            continue
-        try:
-            next_after = timed(kind, row.config_text).next_after
-            first = row.skipping_from
-            skipped = None if first is None or first > now else last_until(next_after, first, now)
-            following = next_after(now)
-        except Exception as error:  # noqa: BLE001 - as in fire_due
-            report.problems[row.id] = f"{row.name}: cannot be resumed: {what_raised(error)}"
-            continue
-        try:
-            await triggers.resume(brain.db, row.name, now, skipped, following, expected=row)
-        except DatabaseUnreachable:
-            raise
-        except (TriggerNotFound, TriggerRefused):
-            continue  # unregistered or changed in between: the next cycle looks again
-        except DatabaseError as error:
-            report.problems[row.id] = f"{row.name}: cannot be resumed: {error}"
-        else:
-            report.resumed.append(row.name)
+    changed: list[UUID] = []
+    while True:
+        rows = await fires.resumable(brain.db, now, BATCH, list(brain.trigger_types), [*report.problems, *changed])
+        for row in rows:
+            if not await _resumed(brain, row, now, report):
+                changed.append(row.id)
+        if len(rows) < BATCH:
+            return
+
+
+async def _resumed(brain: Ticking, row: TriggerRow, now: datetime, report: TickReport) -> bool:
+    """Resume a schedule, or note why it cannot be; False when it was changed meanwhile, which the next cycle sees."""
+    try:
+        next_after = timed(brain.trigger_types[row.type], row.config_text).next_after
+        first = row.skipping_from
+        skipped = None if first is None or first > now else last_until(next_after, first, now)
+        following = next_after(now)
+    except Exception as error:  # noqa: BLE001 - as in fire_due
+        report.problems[row.id] = f"{row.name}: cannot be resumed: {what_raised(error)}"
+        return True
+    try:
+        await triggers.resume(brain.db, row.name, now, skipped, following, expected=row)
+    except DatabaseUnreachable:
+        raise
+    except (TriggerNotFound, TriggerRefused):
+        return False
+    except DatabaseError as error:
+        report.problems[row.id] = f"{row.name}: cannot be resumed: {error}"
+    else:
+        report.resumed.append(row.name)
+    return True
 
 
 def timed_types(types: Mapping[str, type[Trigger]]) -> list[str]:

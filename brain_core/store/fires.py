@@ -15,7 +15,6 @@ from brain_core.store.triggers import CatchUp, TriggerRow, trigger_row
 if TYPE_CHECKING:
     from brain_core.store.database import Database
 
-MAX_RESUMED = 1_000
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime.max.replace(tzinfo=UTC)
 _RETRIES = 5
@@ -115,9 +114,12 @@ async def due(
     return [DueTrigger(*row) for row in await db.fetch("fires_due", *args, timeout=db.answer_within(limit))]
 
 
-async def resumable(db: Database, now: datetime, limit: int = MAX_RESUMED) -> list[TriggerRow]:
-    """Return the paused triggers that were to be resumed by `now`."""
-    return [trigger_row(row) for row in await db.fetch("fires_resumable", now, limit, timeout=db.answer_within())]
+async def resumable(
+    db: Database, now: datetime, limit: int, types: Sequence[str], leave_out: Sequence[UUID] = ()
+) -> list[TriggerRow]:
+    """Return the paused triggers of these types that were to be resumed by `now`, the earliest first."""
+    args = (now, limit, list(types), list(leave_out))
+    return [trigger_row(row) for row in await db.fetch("fires_resumable", *args, timeout=db.answer_within(limit))]
 
 
 async def next_due(

@@ -84,6 +84,19 @@ async def test_a_pause_that_is_prolonged_while_a_tick_ends_it_goes_on(brain: Tic
     assert (row.state, row.resume_at) == ("paused", later)
 
 
+async def test_pauses_that_cannot_be_ended_here_hold_up_no_other(
+    brain: Ticked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "BATCH", 1)
+    for name, kind, config in (("a", "missing", "{}"), ("b", "minutely", '{"minutely": "x"}'), ("c", "minutely", "{}")):
+        one = await brain.add(name)
+        await brain.sql("UPDATE brain.triggers SET type = $2, config = $3::text::json WHERE id = $1", one, kind, config)
+        await triggers.pause(brain.db, name, START, START + MINUTE, START + 2 * MINUTE)
+    report = await daemon_tick(brain, START + 3 * MINUTE, me=uuid4())
+    assert report.resumed == ["c"]
+    assert [text[:21] for text in report.problems.values()] == ["b: cannot be resumed:"]
+
+
 async def _left_behind(db: Database, workflow: str) -> WorkerIdentity:
     """Leave a running run of a process that is gone."""
     worker = worker_identity("run", 15.0)._replace(process_started="0")

@@ -234,8 +234,10 @@ async def test_next_due_is_the_first_of_all_and_can_leave_some_out(db: Database)
     assert (await fires.next_due(db, ["elsewhere"]))[1] is None, "nobody here can ask such a type"
     await triggers.pause(db, "second", NOON, NOON + HOUR, NOON - HOUR)
     assert (await fires.next_due(db, ["test"]))[1] == NOON - HOUR, "a pause that is to end counts"
-    assert [row.id for row in await fires.resumable(db, NOON)] == [second.id]
-    assert await fires.resumable(db, NOON - 2 * HOUR) == []
+    assert [row.id for row in await fires.resumable(db, NOON, 9, ["test"])] == [second.id]
+    assert await fires.resumable(db, NOON - 2 * HOUR, 9, ["test"]) == []
+    assert await fires.resumable(db, NOON, 9, ["elsewhere"]) == []
+    assert await fires.resumable(db, NOON, 9, ["test"], [second.id]) == []
 
 
 async def test_the_ledger_is_read_backwards_page_by_page_with_the_range_that_reaches_over(db: Database) -> None:

@@ -146,6 +146,8 @@ SELECT gen_random_uuid(), now() - n * interval '1 s', s.status, 'flow', '/' || s
        CASE WHEN s.status = 'failed' THEN t.id END, CASE WHEN s.status = 'running' THEN gen_random_uuid() END, 1
 FROM generate_series(1, 10000) AS n, (VALUES ('queued'), ('failed'), ('running')) AS s (status),
      (SELECT id FROM brain.triggers LIMIT 1) AS t;
+INSERT INTO brain.workers (id, kind, host, boot_id, pid_namespace, pid, process_started, version, lease)
+VALUES (gen_random_uuid(), 'daemon', 'there', 'b', 'n', 1, '1', '1', 15);
 """
 
 
@@ -179,7 +181,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
     calls: dict[str, tuple[tuple[str, ...], set[str]]] = {
         "fires_due": (("'2026-06-01'", "1000", "'{test}'", none), {"triggers_due"}),
         "fires_next_due": (("'{test}'", none), {"triggers_due", "triggers_resume"}),
-        "fires_resumable": (("now()", "10"), {"triggers_resume"}),
+        "fires_resumable": (("now()", "10", "'{test}'", none), {"triggers_resume"}),
         "queue_claim": ((me, "10", none, none, *worker), {"runs_in_hand", "runs_queued", "runs_pkey"}),
         "queue_claim_elsewhere": (
             (me, "10", none, "'{/queued0.py}'", *worker),

@@ -7,13 +7,13 @@ ORDER BY t.next_due_at, t.id
 LIMIT $2;
 
 -- name: fires_resumable
--- The paused triggers whose pause was to end by $1.
+-- The paused triggers of some types ($3) whose pause was to end by $1, but for those left out ($4).
 SELECT
     t.id, t.name, t.type, t.config, t.workflow_name, t.file, t.host, t.inputs, t.planned_steps, t.digest, t.catch_up,
     t.catch_up_max, t.overlap, t.state, t.revision, t.created_at, t.next_due_at, t.paused_at, t.resume_at, t.deleted_at,
     (SELECT f.due_at FROM brain.fires AS f WHERE f.trigger_id = t.id AND f.until = 'infinity') AS skipping_from
 FROM brain.triggers AS t
-WHERE t.resume_at <= $1
+WHERE t.resume_at <= $1 AND t.type = ANY ($3::text[]) AND t.id <> ALL ($4::uuid[])
 ORDER BY t.resume_at, t.id
 LIMIT $2;
 
