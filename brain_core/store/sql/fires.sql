@@ -31,8 +31,6 @@ SELECT clock_timestamp() AS now,
 -- Fires any number of due triggers as one commit, and advances each by compare-and-set (G1). $1–$7 a trigger each: id,
 -- revision, the instant it was due, the next one, the stretch that is merged and why. $8–$12 an instant each: trigger, due
 -- (also as text), run, reason. $13 the moment, null for the clock. Returns the outcomes that this call has written.
--- The commit does not wait for the disk: a server that falls at this moment forgets all of it together, and the triggers are
--- due again. A run of it begins after the commit of its claim, which waits, and the log is written in its order.
 -- Rows are locked in the order of their ids, and those that somebody else is firing are left to him: nobody waits, so
 -- nobody deadlocks, and one locked trigger does not hold up the others (G18).
 -- As in recorder.sql the plan has to be right for any size of the tables: = ANY finds the rows by the primary key, nothing
@@ -98,8 +96,7 @@ WITH asked AS MATERIALIZED (
     RETURNING id
 )
 SELECT l.trigger_id, a.name, l.due_at, l.until, l.outcome, l.run_id,
-       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told,
-       (SELECT set_config('synchronous_commit', 'off', true)) AS not_waiting
+       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told
 FROM ledger AS l JOIN advanced AS a ON a.id = l.trigger_id
 ORDER BY l.due_at, l.trigger_id;
 
