@@ -27,7 +27,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The audit of one schedule. `impossible` says why it could not be done."""
+    """The audit of one schedule. `impossible` says why it could not be done; `unregistered` when it was, if it was."""
 
     name: str
     since: datetime
@@ -35,6 +35,7 @@ class Audit:
     zone: tzinfo | None
     findings: tuple[Finding, ...] = ()
     impossible: str | None = None
+    unregistered: datetime | None = None
 
     @property
     def holds(self) -> bool:
@@ -68,16 +69,17 @@ async def audited(db: Database, plugins: PluginManager, row: TriggerRow, since: 
     It ends before the first instant that is still to be decided: what is overdue is no hole yet.
     """
     now = await triggers.clock(db)
-    end = now if row.next_due_at is None else min(now, row.next_due_at - _TICK)
+    gone = row.deleted_at
+    end = gone or (now if row.next_due_at is None else min(now, row.next_due_at - _TICK))
     start = max(since or row.created_at, row.created_at)
     zone = described(row, None).zone
     try:
         stretches = await _stretches(db, plugins, row, now)
         ledger = await _ledger_since(db, row, start)
         outcomes = [Outcome(one.due_at, _LAST if one.open else one.until, one.outcome) for one in ledger]
-        return Audit(row.name, start, end, zone, tuple(audit(stretches, outcomes, start, end)))
+        return Audit(row.name, start, end, zone, tuple(audit(stretches, outcomes, start, end)), None, gone)
     except PluginError as error:
-        return Audit(row.name, start, end, zone, impossible=str(error))
+        return Audit(row.name, start, end, zone, impossible=str(error), unregistered=gone)
 
 
 async def outlook(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from brain_core.app.trigger_types import (
     Described,
@@ -116,9 +117,12 @@ class Triggers:
         registration = Registration(row.name, row.workflow_name, row.file)
         return Registered(told(row, complete), lines_of(complete, "on_register", registration))
 
-    async def get(self, name: str) -> Described:
-        """Return a trigger; TriggerNotFound names the nearest one."""
-        row = await triggers.get(self._db, name)
+    async def get(self, name: str, *, unregistered: bool = False) -> Described:
+        """Return a trigger; TriggerNotFound names the nearest one.
+
+        With `unregistered` the last one that was unregistered does when there is none; its ledger stays.
+        """
+        row = await triggers.get(self._db, name, unregistered=unregistered)
         return described(row, self.stored(row))
 
     async def listing(self) -> list[Listed]:
@@ -198,7 +202,13 @@ class Triggers:
         return await self._on_fresh(row, act)
 
     async def fire_now(self, name: str, inputs: Mapping[str, str]) -> Run:
-        """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone."""
+        """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone.
+
+        Like every command that writes it ends what dead workers left.
+        """
+        from brain_core.engine.sweep import sweep
+
+        await sweep(self._db, uuid4(), self._plugins.receivers)
         row = await triggers.get(self._db, name)
         accepted = await self._accepted(row, inputs)
         run_id = await queue.enqueue(
@@ -236,15 +246,16 @@ class Triggers:
             run = await runs.get(self._db, run_id)
 
     async def fires(self, name: str, *, since: datetime | None = None, limit: int = 20) -> list[LedgerRow]:
-        """Return what became of the instants of a trigger, the latest first."""
-        row = await triggers.get(self._db, name)
+        """Return what became of the instants of a trigger, unregistered or not, the latest first."""
+        row = await triggers.get(self._db, name, unregistered=True)
         return await fires.ledger(self._db, row.id, since, limit)
 
     async def audit(self, name: str | None = None, *, since: datetime | None = None) -> list[Audit]:
-        """Audit one trigger, or all of them (G2)."""
+        """Audit one trigger, unregistered or not, or all that are registered (G2)."""
         from brain_core.app.trigger_reports import audited
 
-        return [await audited(self._db, self._plugins, row, since) for row in await self._rows(name)]
+        rows = await self._rows(None) if name is None else [await triggers.get(self._db, name, unregistered=True)]
+        return [await audited(self._db, self._plugins, row, since) for row in rows]
 
     async def forecast(self, name: str | None = None, *, until: datetime, limit: int) -> Outlook:
         """Look ahead for one trigger, or for all of them."""

@@ -38,6 +38,9 @@ def audit(
         return await brain.triggers.audit(name, since=start)
 
     audits = with_brain(work)
+    for one in audits:
+        if one.unregistered is not None:
+            output.note(f"'{one.name}' is unregistered since {instant(one.unregistered, one.zone)}")
     if as_json:
         output.print_json([_shape(one) for one in audits])
     elif audits:

@@ -37,9 +37,12 @@ def fires(
     start = None if since is None else read_since(since, datetime.now(UTC))
 
     async def work(brain: Brain) -> tuple[Described, list[LedgerRow]]:
-        return await brain.triggers.get(name), await brain.triggers.fires(name, since=start, limit=limit)
+        schedule = await brain.triggers.get(name, unregistered=True)
+        return schedule, await brain.triggers.fires(name, since=start, limit=limit)
 
     schedule, rows = with_brain(work)
+    if schedule.row.deleted_at is not None:
+        output.note(f"'{name}' is unregistered since {instant(schedule.row.deleted_at, schedule.zone)}")
     if as_json:
         output.print_json([fire_shape(row) for row in rows])
     elif rows:

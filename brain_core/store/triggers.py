@@ -146,9 +146,12 @@ async def register(db: Database, new: NewTrigger, now: datetime) -> TriggerRow:
     return trigger_row(row)
 
 
-async def get(db: Database, name: str) -> TriggerRow:
-    """Return a trigger by its name; TriggerNotFound names the nearest."""
-    row = await db.fetchrow("trigger_get", name)
+async def get(db: Database, name: str, *, unregistered: bool = False) -> TriggerRow:
+    """Return a trigger by its name; TriggerNotFound names the nearest.
+
+    With `unregistered` the last one that was unregistered does when there is none.
+    """
+    row = await db.fetchrow("trigger_latest" if unregistered else "trigger_get", name)
     if row is None:
         raise _not_found(name, await db.fetch("trigger_names"))
     return trigger_row(row)

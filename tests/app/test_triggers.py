@@ -180,6 +180,14 @@ async def test_fire_now_takes_its_inputs_over_those_of_the_schedule(brain, regis
         await brain.triggers.fire_now("old", {"m": "2"})
 
 
+async def test_fire_now_ends_what_a_dead_process_left(brain, registered_at):
+    await registered_at("old", await _past(brain, timedelta(0)))
+    left = await brain.triggers.fire_now("old", {})
+    await queue.claim(brain.db, worker_identity("run", 15.0)._replace(process_started="0"), 1, known=())
+    await brain.triggers.fire_now("old", {})
+    assert (await brain.show(left.id)).status == "failed"
+
+
 async def test_fire_now_of_a_file_that_is_elsewhere(brain, registered_at):
     await registered_at("old", await _past(brain, timedelta(0)), file="/nowhere/flow.py", host="another-host")
     assert (await brain.triggers.fire_now("old", {})).status == "queued"

@@ -123,6 +123,21 @@ def test_overdue_is_seen_from_outside_and_ends_with_an_edit(here, ok, files, dat
     assert (audit["holds"], audit["findings"], audit["impossible"]) == (True, [], None)
 
 
+def test_the_ledger_of_what_is_unregistered_can_be_seen(here, ok, files, database_url):
+    _register_in_the_past(database_url, files / "plain.py", timedelta(days=1))
+    ok("unregister", "plain")
+    code, out, err = here("fires", "plain", "--json")
+    assert (code, [one["outcome"] for one in json.loads(out)]) == (0, ["merged"])
+    assert re.fullmatch(r"'plain' is unregistered since 20\S+ \S+\n", err)
+    code, out, again = here("audit", "plain", "--json")
+    (audit,) = json.loads(out)
+    assert (code, audit["findings"], audit["holds"]) == (0, [], True)
+    assert again == err
+    assert here("forecast", "plain")[0] == 1
+    ok("register", "plain.py", "--cron", "0 9 * * *")
+    assert here("fires", "plain") == (0, "", "nothing has come due\n")
+
+
 def test_watch_changes_nothing_not_even_the_schema(brain, empty_database_url, files):
     done = brain("watch", env={"THE_BRAIN_DATABASE_URL": empty_database_url})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)

@@ -39,6 +39,12 @@ SELECT
 -- include: columns
 FROM brain.triggers AS t WHERE t.name = $1 AND t.state <> 'deleted';
 
+-- name: trigger_latest
+-- The trigger of a name; the last one that was deleted when there is none.
+SELECT
+-- include: columns
+FROM brain.triggers AS t WHERE t.name = $1 ORDER BY t.deleted_at DESC NULLS FIRST, t.id LIMIT 1;
+
 -- name: trigger_get_by_id
 -- A trigger, deleted or not.
 SELECT
