@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -43,9 +44,24 @@ def daemon(
     write_log(settings.settings.log_format)
 
     async def whole() -> None:
+        loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+        stopped: list[int] = []
+
+        def stop(number: int) -> None:
+            # Once: what it has begun is closed in good order.
+            if starting is not None and not stopped:
+                stopped.append(number)
+                starting.cancel()
+
+        for each in (signal.SIGTERM, signal.SIGINT):
+            # Until the daemon runs, which hears them itself: a start may wait for a database.
+            loop.add_signal_handler(each, stop, each)
         try:
             async with Brain.open(settings, plugins) as brain:
                 await run_daemon(brain, spawner, concurrency=concurrency or brain.settings.concurrency, grace=grace)
+        except asyncio.CancelledError:
+            if not stopped:
+                raise
         finally:
             await spawner.close()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 
 import pytest
 
@@ -17,6 +19,18 @@ async def test_an_idle_daemon_ends_with_0(house: House, number: int) -> None:
     assert await daemon.ended(limit=20) == 0
     (row,) = await house.sql("SELECT stop_reason FROM brain.workers WHERE id = $1", worker)
     assert row["stop_reason"] == "ended"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_daemon_that_is_stopped_while_it_starts_ends_with_0(house: House, number: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        daemon = house.spawn("daemon", database_url=f"postgresql://nobody@127.0.0.1:{port}/none")
+        connection, _ = await asyncio.wait_for(asyncio.to_thread(silent.accept), 45)
+        with connection:
+            daemon.kill(number)
+            assert await daemon.ended(limit=20) == 0
+    assert daemon.log == ""
 
 
 async def test_what_runs_finishes_and_nothing_new_starts(house: House) -> None:
