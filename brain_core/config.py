@@ -36,11 +36,13 @@ def default_home() -> Path:
 
 
 class Retention(BaseModel):
-    """How long finished runs are kept. A run goes when it was created over `days` ago and none of the others keeps it."""
+    """How long finished runs are kept. A run created over `days` ago goes unless one of the others keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    days: float = Field(default=365.0, gt=0, description="Runs created longer ago are deleted once over; 0.5 is twelve hours.")
+    days: float = Field(
+        default=365.0, gt=0, description="Finished runs that were created longer ago are deleted; 0.5 is twelve hours."
+    )
     keep_last: int = Field(default=100, ge=0, description="So many runs of each workflow stay, however old.")
     keep_failed: float = Field(default=730.0, ge=0, description="Failed runs stay for so many days after their end.")
 

@@ -18,7 +18,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def prune(
     days: Annotated[
-        float | None, typer.Option(min=0, max=100_000, metavar="N", help="Delete what was created more than so many days ago.")
+        float | None,
+        typer.Option(min=0, max=100_000, metavar="N", help="Delete what was created more than so many days ago."),
     ] = None,
     keep_last: Annotated[
         int | None,
@@ -28,7 +29,9 @@ def prune(
     ] = None,
     keep_failed: Annotated[
         float | None,
-        typer.Option("--keep-failed", min=0, max=100_000, metavar="N", help="Keep failed runs for so many days after their end."),
+        typer.Option(
+            "--keep-failed", min=0, max=100_000, metavar="N", help="Keep failed runs for so many days after their end."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the runs that would go; nothing is deleted.")
