@@ -41,6 +41,7 @@ class LiveWriter:
         self._numbers: dict[UUID, int] = {}
         self._writing: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._away = False
 
     def watch(self, run_id: UUID, claim: int) -> Watch:
         """Return a watcher that records what the steps of a run say."""
@@ -106,7 +107,14 @@ class LiveWriter:
             try:
                 await live.append(self._db, self._worker, lines)
             except DatabaseError as error:
-                logger.warning("live output was not written: %s", error)
+                # Once, not with each try: a database may be away for hours.
+                if not self._away:
+                    logger.warning("live output is not written: %s", error)
+                self._away = True
+                return
+            if self._away and lines:
+                logger.info("live output is written again")
+                self._away = False
 
 
 class LiveFirst(Recorder):
