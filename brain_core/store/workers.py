@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from brain_core.errors import DatabaseError
-from brain_core.run import FINAL, WORKFLOW_RECEIVER, RunStatus
+from brain_core.run import WORKFLOW_RECEIVER, RunStatus
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -107,14 +107,6 @@ async def left_behind(db: Database) -> list[UUID]:
 async def observe(db: Database, boot_id: str, boot_seconds: float) -> list[UUID]:
     """Note what this boot sees of each beat; return whose beat has stood still for its whole lease on this clock."""
     return [row["id"] for row in await db.fetch("worker_observe", boot_id, boot_seconds)]
-
-
-async def take_over(
-    db: Database, workers: Sequence[UUID], reason: str, receivers: Sequence[str], *, died: bool = True
-) -> list[UUID]:
-    """Give up workers and settle their runs, as `settle` does; return the ids of the runs that this call ended."""
-    settled = await settle(db, workers, reason, receivers, died=died)
-    return [run.run_id for run in settled if run.status in FINAL]
 
 
 async def settle(

@@ -191,7 +191,7 @@ async def test_hooks_hear_of_what_is_committed(database_url: str, db: Database) 
 async def test_a_worker_that_lost_its_run_can_write_nothing_about_it(database_url: str, db: Database) -> None:
     async def lose(ctx: StepContext) -> None:
         candidates = await workers.candidates(db)
-        await workers.take_over(db, [worker.id for worker in candidates], "it was given up", [])
+        await workers.settle(db, [worker.id for worker in candidates], "it was given up", [])
 
     steps = [Calls(name="one", call=lose), Calls(name="two", call=lambda ctx: 2)]
     with pytest.raises(ClaimLost):
@@ -282,10 +282,10 @@ async def test_a_take_over_waits_for_a_write_that_is_on_its_way(database_url: st
         async with db.transaction() as holder:
             # What a dead client's server process does while it still commits: it holds the run's row.
             await holder.script(f"SELECT FROM brain.runs WHERE id = '{ctx.run_id}' FOR UPDATE")
-            taking = asyncio.ensure_future(workers.take_over(db, [each.id for each in candidates], "given up", []))
+            taking = asyncio.ensure_future(workers.settle(db, [each.id for each in candidates], "given up", []))
             await asyncio.wait({taking}, timeout=0.2)
             assert not taking.done()
-        assert [str(run_id) for run_id in await taking] == [ctx.run_id]
+        assert [str(run.run_id) for run in await taking] == [ctx.run_id]
 
     with pytest.raises(ClaimLost):
         await run_workflow(Workflow(name="w", steps=[Calls(name="one", call=lose)]), database_url)

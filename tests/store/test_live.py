@@ -41,7 +41,7 @@ async def test_lines_of_a_later_claim_come_later(db: Database, make: Any) -> Non
 async def test_who_lost_a_run_says_nothing_about_it(db: Database, make: Any) -> None:
     (me, mine), (other, theirs) = await _run(db, make), await _run(db, make)
     await live.append(db, me, [Line(mine, 1, 1, 0, "mine"), Line(theirs, 1, 1, 0, "x"), Line(mine, 2, 1, 0, "x")])
-    await workers.take_over(db, [other], "gone", [])
+    await workers.settle(db, [other], "gone", [])
     await live.append(db, other, [Line(theirs, 1, 1, 0, "x")])
     assert [event.text for event in await live.read(db, mine)] == ["mine"]
     assert await live.read(db, theirs) == []
@@ -67,6 +67,6 @@ async def test_what_is_too_much_is_cut_once_and_said(db: Database, make: Any) ->
 async def test_they_go_with_their_run(db: Database, make: Any) -> None:
     me, run = await _run(db, make)
     await live.append(db, me, [Line(run, 1, 1, 0, "x")])
-    await workers.take_over(db, [me], "gone", [])
+    await workers.settle(db, [me], "gone", [])
     await make.sql(db, "DELETE FROM brain.runs")
     assert await make.sql(db, "SELECT FROM brain.run_events") == []

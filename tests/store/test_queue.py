@@ -97,7 +97,7 @@ async def test_a_worker_that_was_given_up_claims_nothing(db: Database, make: Any
     await _queue(db, 2)
     me = make.worker()
     await queue.claim(db, me, 1)
-    await workers.take_over(db, [me.id], "gone", [])
+    await workers.settle(db, [me.id], "gone", [])
     assert await queue.claim(db, me, 1) == []
     assert await runs.counts(db) == {"queued": 1, "failed": 1}
 

@@ -66,7 +66,7 @@ async def test_two_writes_of_one_run_never_share_a_statement(db: Database, make:
 async def test_a_worker_that_lost_its_run_writes_nothing_about_it(db: Database, make: Any) -> None:
     recorder, begun, other = make.recorder(db), make.start(), make.start()
     await recorder.start_run(begun)
-    await workers.take_over(db, [recorder.worker.id], "it was silent", ["mail"])
+    await workers.settle(db, [recorder.worker.id], "it was silent", ["mail"])
     before = await runs.get(db, begun.run_id)
     with pytest.raises(ClaimLost, match="taken over"):
         await recorder.finish_step(make.step(begun.run_id, 0, "one"))

@@ -105,17 +105,10 @@ async def test_letting_go_in_good_order_is_not_counted(db: Database, make: Any, 
 async def test_a_run_that_was_to_be_cancelled_is(db: Database, make: Any, resumable: UUID) -> None:
     await queue.claim(db, me := make.worker(), 1)
     await queue.cancel_request(db, resumable, "not needed")
-    assert await workers.take_over(db, [me.id], WHY, ["mail"]) == [resumable]
+    assert [one.run_id for one in await workers.settle(db, [me.id], WHY, ["mail"])] == [resumable]
     run = await runs.get(db, resumable)
     assert (run.status, run.error) == ("cancelled", f"not needed (interrupted in step 'one' (1 of 2): {WHY})")
     assert sorted(one.receiver for one in await deliveries.list_deliveries(db)) == ["mail", "workflow"]
-
-
-async def test_take_over_tells_only_of_what_has_ended(db: Database, make: Any, resumable: UUID) -> None:
-    await queue.claim(db, me := make.worker(), 1)
-    assert await workers.take_over(db, [me.id], WHY, ["mail"]) == []
-    assert await workers.take_over(db, [me.id], WHY, ["mail"]) == []
-    assert await runs.counts(db) == {"queued": 1}
 
 
 async def test_a_claim_beside_a_take_over_ends_running_or_queued_never_lost(database_url: str, make: Any) -> None:
@@ -130,7 +123,7 @@ async def test_a_claim_beside_a_take_over_ends_running_or_queued_never_lost(data
         me = make.worker()
         await queue.claim(database, me, 1)
         await asyncio.gather(
-            *(queue.claim(database, me, 2) for _ in range(4)), workers.take_over(database, [me.id], WHY, [])
+            *(queue.claim(database, me, 2) for _ in range(4)), workers.settle(database, [me.id], WHY, [])
         )
         assert set(await runs.counts(database)) == {"queued"}
         assert await queue.claim(database, me, 5) == []

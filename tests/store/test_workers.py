@@ -22,7 +22,7 @@ async def test_a_beat_counts_and_says_whether_the_worker_still_counts(db: Databa
     assert not await workers.beat(db, make.worker().id)
     recorder, begun = await _begun(db, make)
     assert await workers.beat(db, recorder.worker.id)
-    await workers.take_over(db, [recorder.worker.id], "gone", [])
+    await workers.settle(db, [recorder.worker.id], "gone", [])
     assert not await workers.beat(db, recorder.worker.id)
     assert (await runs.get(db, begun.run_id)).final
 
@@ -39,7 +39,8 @@ async def test_candidates_are_those_that_have_not_stopped(db: Database, make: An
 async def test_take_over_ends_runs_with_the_interrupted_step_and_deliveries(db: Database, make: Any) -> None:
     recorder, begun = await _begun(db, make)
     await recorder.finish_step(make.step(begun.run_id, 0, "one"))
-    assert await workers.take_over(db, [recorder.worker.id], "the process is gone", ["mail"]) == [begun.run_id]
+    [settled] = await workers.settle(db, [recorder.worker.id], "the process is gone", ["mail"])
+    assert (settled.run_id, settled.status) == (begun.run_id, "failed")
     run = await runs.get(db, begun.run_id)
     assert run.status == "failed"
     assert run.error == "interrupted in step 'two' (2 of 2): the process is gone"
@@ -50,7 +51,7 @@ async def test_take_over_ends_runs_with_the_interrupted_step_and_deliveries(db: 
     assert [d.receiver for d in await deliveries.list_deliveries(db)] == ["mail"]
     claim = await make.sql(db, "SELECT claim FROM brain.runs")
     assert claim[0]["claim"] == 2
-    assert await workers.take_over(db, [recorder.worker.id], "again", ["mail"]) == []
+    assert await workers.settle(db, [recorder.worker.id], "again", ["mail"]) == []
 
 
 async def test_two_sweepers_share_the_work(database_url: str, make: Any) -> None:
@@ -59,9 +60,9 @@ async def test_two_sweepers_share_the_work(database_url: str, make: Any) -> None
         begun = [make.start() for _ in range(50)]
         await asyncio.gather(*(recorder.start_run(one) for one in begun))
         ended = await asyncio.gather(
-            *(workers.take_over(database, [recorder.worker.id], "gone", ["mail"]) for _ in range(8))
+            *(workers.settle(database, [recorder.worker.id], "gone", ["mail"]) for _ in range(8))
         )
-        ids = [run_id for part in ended for run_id in part]
+        ids = [run.run_id for part in ended for run in part]
         assert sorted(ids) == sorted(one.run_id for one in begun)
 
 
@@ -70,7 +71,7 @@ async def test_a_run_that_starts_while_its_worker_is_given_up_is_not_left_runnin
         recorder, _ = await _begun(database, make)
         starts = [recorder.start_run(make.start()) for _ in range(20)]
         await asyncio.gather(
-            *starts, workers.take_over(database, [recorder.worker.id], "gone", []), return_exceptions=True
+            *starts, workers.settle(database, [recorder.worker.id], "gone", []), return_exceptions=True
         )
         assert "running" not in await runs.counts(database)
 
@@ -78,7 +79,7 @@ async def test_a_run_that_starts_while_its_worker_is_given_up_is_not_left_runnin
 async def test_other_workers_keep_their_runs(db: Database, make: Any) -> None:
     dead, _ = await _begun(db, make)
     living, kept = await _begun(db, make)
-    await workers.take_over(db, [dead.worker.id], "gone", [])
+    await workers.settle(db, [dead.worker.id], "gone", [])
     assert (await runs.get(db, kept.run_id)).status == "running"
     await living.finish_step(make.step(kept.run_id, 0, "one"))
 
@@ -128,7 +129,7 @@ async def test_a_beat_hears_what_is_to_be_cancelled(db: Database, make: Any) -> 
 async def test_what_was_seen_of_a_stopped_worker_is_forgotten(db: Database, make: Any) -> None:
     recorder, _ = await _begun(db, make)
     await workers.observe(db, "boot", 1.0)
-    await workers.take_over(db, [recorder.worker.id], "gone", [])
+    await workers.settle(db, [recorder.worker.id], "gone", [])
     assert await make.sql(db, "SELECT FROM brain.worker_sightings") == []
 
 

@@ -74,7 +74,6 @@ class ProcessRunner:
         self.plan: Plan | None = None
         self.retired = False
         """No new step should come here: it has ended, or is about to."""
-        self.holders = 0
         self.pid = child.pid
         self._child = child
         self._settings = settings
@@ -110,11 +109,6 @@ class ProcessRunner:
         child.exited.add_done_callback(lambda _: runner._link_lost("exited"))
         runner._beat()
         return runner
-
-    @property
-    def busy(self) -> int:
-        """How many calls are in flight."""
-        return len(self._calls)
 
     async def load(self, file: str | Path) -> Plan:
         self.file = str(file)
