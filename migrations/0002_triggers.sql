@@ -152,6 +152,7 @@ ALTER TABLE brain.workers
     ADD COLUMN in_hand integer,
     ADD COLUMN tick_at timestamptz,
     ADD CONSTRAINT workers_numbers_count CHECK (concurrency > 0 AND in_hand >= 0);
+CREATE INDEX workers_stopped ON brain.workers (stopped_at) WHERE stopped_at IS NOT NULL;
 COMMENT ON CONSTRAINT workers_numbers_count ON brain.workers IS 'G24: a daemon has a limit of runs in hand.';
 
 ALTER TABLE brain.runs

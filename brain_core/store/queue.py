@@ -130,7 +130,7 @@ async def cancel_request(
 
 
 async def living_hosts(db: Database, hosts: Collection[str]) -> set[str]:
-    """Return those of some hosts where a worker counts as alive."""
+    """Return those of some hosts where a worker lives or has lived lately."""
     return {row["host"] for row in await db.fetch("queue_living_hosts", list(hosts))}
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.runner import StepRequest
-from brain_core.placeholders import Scope
 
 FLOW = """
 import json
@@ -43,7 +42,7 @@ async def test_the_innermost_line_of_the_workflows_folder_is_named(tmp_path: Pat
     (tmp_path / "flow.py").write_text(FLOW)
     runner = LocalRunner()
     await runner.load(tmp_path / "flow.py")
-    request = StepRequest("00000000-0000-0000-0000-000000000000", position, 1, Scope())
+    request = StepRequest("00000000-0000-0000-0000-000000000000", position, 1)
     reply = await runner.run_step(request, lambda text: None)
     assert (reply.status, reply.error) == ("failed", ERRORS[position])
     # Of the traceback too its author sees the own part: how brain-core called the step is left out.

@@ -13,7 +13,6 @@ from brain_core.store import deliveries, runs, workers
 from brain_core.store.database import Database
 from brain_core.store.recorder import Recorder, RunStart
 
-
 LEASE = 10.0
 
 

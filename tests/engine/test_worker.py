@@ -187,6 +187,9 @@ async def test_a_run_waits_for_its_host_only_while_a_worker_lives_there(
     await _until(released)
     worker.look_again(queued=True)
     await workers.stop(db, other.id)
+    assert await queue.living_hosts(db, ["other", "gone"]) == {"other"}, "it may be about to start again"
+    async with db.session() as session:
+        await session.connection.execute("UPDATE brain.workers SET stopped_at = stopped_at - interval '15 minutes'")
     worker.look_again(queued=True)
     run = await _ended(db, there)
     assert run.status == "failed"

@@ -167,7 +167,7 @@ def test_core_alone_says_what_brings_shell_step(core_alone: Installed) -> None:
 def test_plugins_are_found_by_their_entry_points(everything: Installed) -> None:
     listed = json.loads(everything.brain("plugins", "list", "--json").stdout)
     assert {plugin["name"]: plugin["state"] for plugin in listed} == dict.fromkeys(
-        ["function", "shell", "hello"], "active"
+        ["cron", "function", "shell", "hello"], "active"
     )
 
 

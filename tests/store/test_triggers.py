@@ -90,7 +90,7 @@ async def test_a_source_is_stored_with_its_trigger_or_left_out(db: Database, mak
 
 async def test_a_name_that_is_not_there_names_the_nearest(db: Database) -> None:
     await triggers.register(db, new("nightly"), NOON)
-    with pytest.raises(TriggerNotFound, match="no trigger 'nigthly'; did you mean 'nightly'"):
+    with pytest.raises(TriggerNotFound, match="nothing is registered as 'nigthly'; did you mean 'nightly'"):
         await triggers.get(db, "nigthly")
     with pytest.raises(TriggerNotFound, match="brain list"):
         await triggers.pause(db, "weekly", NOON, None)

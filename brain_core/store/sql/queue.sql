@@ -74,7 +74,10 @@ WITH RECURSIVE
         WHERE r.status = 'queued' AND (r.file, r.host) >= (p.file, p.host) AND (r.file, r.host) <= (p.file, p.host)
         ORDER BY r.file, r.host, r.created_at, r.id LIMIT $2) AS o
     WHERE p.file <> ALL ($4::text[]) OR p.host = $6
-       OR p.host <> '' AND p.host <> ALL (ARRAY(SELECT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL))
+       OR p.host <> '' AND p.host <> ALL (ARRAY(
+              SELECT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL
+              UNION ALL
+              SELECT w.host FROM brain.workers AS w WHERE w.stopped_at > clock_timestamp() - interval '15 minutes'))
     ORDER BY o.created_at, o.id
     LIMIT GREATEST(0, $2::int - (SELECT count(*) FROM mine))
 ), candidate AS MATERIALIZED (
@@ -131,8 +134,11 @@ SELECT status, pg_notify('brain', '') FROM asked;
 SELECT status FROM brain.runs WHERE id = $1;
 
 -- name: queue_living_hosts
--- On which of the hosts $1 a worker lives.
-SELECT DISTINCT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL AND w.host = ANY ($1::text[]);
+-- On which of the hosts $1 a worker lives, or has lived lately: one that is restarted is not gone.
+SELECT w.host FROM brain.workers AS w WHERE w.stopped_at IS NULL AND w.host = ANY ($1::text[])
+UNION
+SELECT w.host FROM brain.workers AS w
+WHERE w.stopped_at > clock_timestamp() - interval '15 minutes' AND w.host = ANY ($1::text[]);
 
 -- name: queue_release
 -- Puts back runs that were claimed ($2 with the claims $3) and not begun: to the queue, as if nobody had claimed them but
