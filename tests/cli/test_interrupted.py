@@ -55,7 +55,7 @@ def test_ctrl_c_during_the_imports_is_quiet(at_import):
     assert whole.returncode == 3, whole.stderr
     count = int(whole.stdout.rpartition(" ")[2])
     assert count > 300
-    for number in range(1, count, count // 25):
+    for number in range(1, count, count // 12):
         done = at_import(number)
         said = done.stderr.splitlines()
         assert "Traceback" not in done.stderr, f"at import {number} of {count}: {done.stderr}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from brain_core.store import fires, queue
+from brain_core.engine.sweep import worker_identity
+from brain_core.store import daemon as store
+from brain_core.store import fires, queue, workers
 from brain_core.store.database import Database
 
 from .conftest import House, gone
@@ -204,6 +206,8 @@ async def test_two_daemons_share_the_work(house: House) -> None:
 
 async def test_a_run_is_left_to_the_host_that_has_its_file(house: House) -> None:
     daemon = await house.daemon()
+    lives_there = worker_identity("daemon", 60.0)._replace(host="another-host")
+    await store.beat(house.db, lives_there, 1, 0, 0.0, [])
     elsewhere = await house.queue(house.folder / "far.py", host="another-host")
     good = await house.ended(await house.queue(house.flow("Note(name='one')")), daemon)
     assert good.status == "success"
@@ -221,6 +225,7 @@ async def test_a_run_is_left_to_the_host_that_has_its_file(house: House) -> None
     # The file comes here after all.
     house.flow("Note(name='far')", name="far")
     assert (await house.ended(elsewhere, daemon)).status == "success"
+    await workers.stop(house.db, lives_there.id)
 
 
 async def test_an_idle_daemon_asks_little(house: House, database_url: str) -> None:

@@ -115,11 +115,13 @@ def _fires(place: Lab) -> int:
     return int(place.sql("SELECT count(*) AS n FROM brain.fires")[0]["n"])
 
 
+@pytest.mark.long
 @needs_faketime
 def test_a_daemon_whose_clock_jumps_fires_by_the_databases(database_url: str, clock: Clock, tmp_path: Path) -> None:
     daemon_clocks(tmp_path, database_url, clock, jumps=2, long=False)
 
 
+@pytest.mark.long
 @needs_faketime
 def test_a_database_whose_clock_jumps(new_server: Callable[..., Any], clock: Clock, tmp_path: Path) -> None:
     database_clocks(tmp_path, new_server, clock, rounds=1, long=False)

@@ -51,7 +51,7 @@ def test_what_is_sent_again_happens_once(database_url: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        "fires_fire",
+        pytest.param("fires_fire", marks=pytest.mark.long),
         "queue_claim",
         pytest.param("fires_due", marks=pytest.mark.long),
         pytest.param("daemon_beat", marks=pytest.mark.long),

@@ -47,6 +47,7 @@ async def migrate(url: str) -> None:
         await ensure_schema(database)
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_under_load_loses_nothing(new_server: Callable[..., Any], tmp_path: Path) -> None:
     server_stops(tmp_path, new_server(), cycles=1, long=False)
 

@@ -52,7 +52,8 @@ class RunnerSettings:
     def silence_for(lease: float, beat: float) -> float:
         """Return the silence after which children are ended before the lease of a stopped worker ends.
 
-        Its last beat may lie one `beat` behind its last word to the runner, and ending takes the grace.
+        Its last beat may lie one `beat` behind its last word to the runner, and ending takes the grace. Of a lease
+        that is too short for that it is a third: a busy moment must not look like silence.
         """
         return max(lease / 3, lease - beat - 2 * GRACE)
 
