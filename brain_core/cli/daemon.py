@@ -51,6 +51,8 @@ def daemon(
             # Once: what it has begun is closed in good order.
             if starting is not None and not stopped:
                 stopped.append(number)
+                # A connection that is given up while it is made leaves a failed future behind, which nobody asks for.
+                loop.set_exception_handler(lambda *_: None)
                 starting.cancel()
 
         for each in (signal.SIGTERM, signal.SIGINT):
