@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brain_core import __version__
 from brain_core.errors import nearest
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from brain_core.trigger import Trigger
     from brain_core.workflow import Step
+
+Kind = TypeVar("Kind")
 
 _SIMPLE = re.compile(r"\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)*)\s*")
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -148,22 +150,37 @@ def _check_call(name: str, function: Any, mark: Mapping[str, Any]) -> None:
             raise Quarantine(f"{name} takes '{argument}' by keyword only; hooks are called by position")
 
 
+def _list_of(name: str, hooks: Mapping[str, Any]) -> Collection[Any] | None:
+    """Return what a plugin's hook for its types answers; None when it has no such hook."""
+    hook = hook_named(name, hooks)
+    if hook is None:
+        return None
+    answer = asked(name, hook)
+    if not isinstance(answer, list | tuple | set | frozenset):
+        what = name.removeprefix("brain_").replace("_", " ")
+        raise Quarantine(f"{name} returned {_shown(answer)}; it has to return a list of {what}")
+    return answer
+
+
+def _subclasses(name: str, answer: Collection[Any], base: type[Kind]) -> Iterator[type[Kind]]:
+    """Yield the answer one by one; the first that is no proper subclass of the base is refused."""
+    for one in answer:
+        if not isinstance(one, type) or not issubclass(one, base):
+            raise Quarantine(f"{name} returned {_shown(one)}, which is no subclass of brain_core.{base.__name__}")
+        if one is base:
+            raise Quarantine(f"{name} returned {base.__name__} itself; it has to return subclasses of it")
+        yield one
+
+
 def step_types_of(hooks: Mapping[str, Any]) -> list[type[Step]]:
     """Ask a plugin for its step types and check each by itself."""
-    hook = hook_named("brain_step_types", hooks)
-    if hook is None:
+    answer = _list_of("brain_step_types", hooks)
+    if answer is None:
         return []
-    answer = asked("brain_step_types", hook)
-    if not isinstance(answer, list | tuple | set | frozenset):
-        raise Quarantine(f"brain_step_types returned {_shown(answer)}; it has to return a list of step types")
     from brain_core.workflow import Step
 
     labels: dict[str, type[Step]] = {}
-    for one in answer:
-        if not isinstance(one, type) or not issubclass(one, Step):
-            raise Quarantine(f"brain_step_types returned {_shown(one)}, which is no subclass of brain_core.Step")
-        if one is Step:
-            raise Quarantine("brain_step_types returned Step itself; it has to return subclasses of it")
+    for one in _subclasses("brain_step_types", answer, Step):
         label = one.type_label()
         if not isinstance(label, str) or not label or label != one_line(label):
             raise Quarantine(f"the type name of {_shown(one)} is {label!r}; it has to be one line of text")
@@ -174,20 +191,13 @@ def step_types_of(hooks: Mapping[str, Any]) -> list[type[Step]]:
 
 def trigger_types_of(hooks: Mapping[str, Any]) -> list[type[Trigger]]:
     """Ask a plugin for its trigger types and check each by itself."""
-    hook = hook_named("brain_trigger_types", hooks)
-    if hook is None:
+    answer = _list_of("brain_trigger_types", hooks)
+    if answer is None:
         return []
-    answer = asked("brain_trigger_types", hook)
-    if not isinstance(answer, list | tuple | set | frozenset):
-        raise Quarantine(f"brain_trigger_types returned {_shown(answer)}; it has to return a list of trigger types")
     from brain_core.trigger import Trigger
 
     options: dict[str, type[Trigger]] = {}
-    for one in answer:
-        if not isinstance(one, type) or not issubclass(one, Trigger):
-            raise Quarantine(f"brain_trigger_types returned {_shown(one)}, which is no subclass of brain_core.Trigger")
-        if one is Trigger:
-            raise Quarantine("brain_trigger_types returned Trigger itself; it has to return subclasses of it")
+    for one in _subclasses("brain_trigger_types", answer, Trigger):
         _check_trigger_type(one)
         for option in one.model_fields:
             if (other := options.setdefault(option, one)) is not one:
