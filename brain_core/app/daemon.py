@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_core.config import load_settings
+from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import Event, HookProblem, RunEnded, RunStarted, StepEnded
@@ -113,15 +114,10 @@ class _Parts:
         return self._brain.plugins.receivers
 
     def new_worker(self, identity: WorkerIdentity, concurrency: int) -> Worker:
-        return Worker(
-            self.db,
-            identity,
-            concurrency=concurrency,
-            runners=self._pool,
-            hooks=self._brain.plugins,
-            delivery=self.delivery,
-            hear=_log,
+        carrier = Carrier(
+            self.db, identity, runners=self._pool, hooks=self._brain.plugins, delivery=self.delivery, hear=_log
         )
+        return Worker(self.db, carrier, concurrency=concurrency)
 
 
 class _Fresh:

@@ -81,7 +81,7 @@ class Carrier:
     ) -> None:
         self.identity = identity
         self._db = db
-        self._runners = runners
+        self.runners = runners
         self._hooks = hooks
         self._delivery = delivery
         self._hear = hear
@@ -140,7 +140,7 @@ class Carrier:
 
     async def _run(self, hand: InHand) -> None:
         claimed = hand.claimed
-        runner = self._runners.ready(claimed.file) or await self._loaded(hand)
+        runner = self.runners.ready(claimed.file) or await self._loaded(hand)
         if runner is None:
             return
         try:
@@ -173,7 +173,7 @@ class Carrier:
 
     async def _loaded(self, hand: InHand) -> PlannedRunner | None:
         """Wait for a runner; None when the run has ended, or was parked, without one."""
-        hand.loading = asyncio.ensure_future(self._runners.runner_for(hand.claimed.file))
+        hand.loading = asyncio.ensure_future(self.runners.runner_for(hand.claimed.file))
         if hand.cancelled is not None:
             hand.loading.cancel()
         try:

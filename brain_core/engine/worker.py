@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from brain_core.engine.carrying import Carrier, InHand, Runners
-from brain_core.engine.events import Event
-from brain_core.engine.executor import RunHooks
+from brain_core.engine.carrying import Carrier, InHand
 from brain_core.errors import DatabaseError
 from brain_core.store import queue
 from brain_core.store.database import Database
 from brain_core.store.queue import Claimed
-from brain_core.store.workers import WorkerIdentity
-
-if TYPE_CHECKING:
-    from brain_core.engine.deliver import Delivery
 
 logger = logging.getLogger("brain.worker")
 
@@ -40,22 +33,11 @@ class Worker:
     any more; `let_go` ends what is in hand.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        identity: WorkerIdentity,
-        *,
-        concurrency: int,
-        runners: Runners,
-        hooks: RunHooks,
-        delivery: Delivery,
-        hear: Callable[[str, Event], None],
-    ) -> None:
-        self.identity = identity
+    def __init__(self, db: Database, carrier: Carrier, *, concurrency: int) -> None:
+        self.identity = carrier.identity
         self.concurrency = concurrency
         self._db = db
-        self._runners = runners
-        self._carrier = Carrier(db, identity, runners=runners, hooks=hooks, delivery=delivery, hear=hear)
+        self._carrier = carrier
         self._in_hand: dict[UUID, InHand] = {}
         self._abandoned: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +95,7 @@ class Worker:
         ending = [*self._tasks, *([self._claiming] if self._claiming is not None else [])]
         for task in ending:
             task.cancel()
-        closing = asyncio.ensure_future(self._runners.close()) if at_once else None
+        closing = asyncio.ensure_future(self._carrier.runners.close()) if at_once else None
         try:
             if ending:
                 await asyncio.wait(ending)

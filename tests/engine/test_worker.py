@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from brain_core.engine.carrying import Carrier
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import Event, StepStarted
 from brain_core.engine.processes.pool import RunnerPool
@@ -29,15 +30,9 @@ async def new_worker(db: Database, pool: RunnerPool) -> AsyncIterator[Callable[.
 
     def make(hear: Callable[[str, Event], None] = lambda run, event: None, runners: Any = None) -> Worker:
         delivery = Delivery(db, _Nobody(), new_runner=lambda: None, time_limit=10)  # type: ignore[arg-type, return-value]
-        worker = Worker(
-            db,
-            worker_identity("daemon", 15.0),
-            concurrency=4,
-            runners=runners or pool,
-            hooks=NoHooks(),
-            delivery=delivery,
-            hear=hear,
-        )
+        me = worker_identity("daemon", 15.0)
+        carrier = Carrier(db, me, runners=runners or pool, hooks=NoHooks(), delivery=delivery, hear=hear)
+        worker = Worker(db, carrier, concurrency=4)
         made.append(worker)
         return worker
 
