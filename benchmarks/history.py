@@ -1,9 +1,12 @@
-"""`brain history` of the last 20 runs with 1,000 and with 1,000,000 runs stored."""
+"""`brain history` of the last 20 runs with 1,000 and with 1,000,000 runs stored: its query, and the whole command."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
+import subprocess
+import sys
 import time
 
 import asyncpg
@@ -12,6 +15,7 @@ from bench import Bench, home_and_url
 from brain_core.store import runs
 
 ROUNDS = 200
+COMMANDS = 15
 FILL = """
 insert into brain.runs (id, workflow_name, file, digest, status, inputs, planned_steps, claim, worker_id,
                         created_at, started_at, ended_at)
@@ -32,6 +36,16 @@ async def median_ms(bench: Bench, workflow: str | None) -> float:
     return statistics.median(took)
 
 
+def command_ms(url: str) -> float:
+    command, env = [sys.executable, "-m", "brain_core", "history"], {**os.environ, "THE_BRAIN_DATABASE_URL": url}
+    took = []
+    for _ in range(COMMANDS):
+        began = time.perf_counter()
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
+
+
 async def main(url: str) -> None:
     bench = await Bench.open(url, 2)
     await bench.run_once()
@@ -41,11 +55,12 @@ async def main(url: str) -> None:
         await connection.execute("set session_replication_role = replica")
         await connection.execute(FILL, first, last)
         await connection.execute("analyze brain.runs")
-        figures.append((await median_ms(bench, None), await median_ms(bench, "w7")))
-    for title, (every, one) in zip(("1,000", "1,000,000"), figures, strict=True):
+        figures.append((await median_ms(bench, None), await median_ms(bench, "w7"), command_ms(url)))
+    for title, (every, one, whole) in zip(("1,000", "1,000,000"), figures, strict=True):
         print(
             f"{title:>10} runs   all {every:.2f} ms ({every / figures[0][0]:.2f})"
             f"   one workflow {one:.2f} ms ({one / figures[0][1]:.2f})"
+            f"   brain history {whole:.0f} ms ({whole / figures[0][2]:.2f})"
         )
     await connection.close()
     await bench.close()
