@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brain_core.placeholders import Placeholder, Scope
     from brain_core.plugin.spec import hookimpl
     from brain_core.run import Run, StepRun
+    from brain_core.tables import Query, Tables
     from brain_core.templates import JsonTemplate, Template, TemplateMark, TextTemplate
     from brain_core.trigger import Registration, Trigger
     from brain_core.workflow import Step, Workflow
@@ -31,6 +32,7 @@ _HOMES = {
     "FunctionStep": "builtin.function",
     "JsonTemplate": "templates",
     "Placeholder": "placeholders",
+    "Query": "tables",
     "Registration": "trigger",
     "Run": "run",
     "Scope": "placeholders",
@@ -38,6 +40,7 @@ _HOMES = {
     "StepContext": "context",
     "StepFailed": "errors",
     "StepRun": "run",
+    "Tables": "tables",
     "Template": "templates",
     "TemplateMark": "templates",
     "TextTemplate": "templates",
@@ -53,6 +56,7 @@ __all__ = [
     "FunctionStep",
     "JsonTemplate",
     "Placeholder",
+    "Query",
     "Registration",
     "Run",
     "Scope",
@@ -60,6 +64,7 @@ __all__ = [
     "StepContext",
     "StepFailed",
     "StepRun",
+    "Tables",
     "Template",
     "TemplateMark",
     "TextTemplate",

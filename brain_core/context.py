@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brain_core.bounded import BoundedText
+from brain_core.errors import StepFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brain_core.placeholders import Json
+    from brain_core.tables import Query
 
 SettingsModel = TypeVar("SettingsModel")
 
@@ -32,6 +39,7 @@ class StepContext:
         folder: Path,
         settings: dict[type, Any] | None = None,
         on_live: Callable[[str], None] | None = None,
+        query: Query | None = None,
     ) -> None:
         self.run_id = run_id
         self.workflow = workflow
@@ -43,6 +51,7 @@ class StepContext:
         """JSON facts kept beside the output, such as an exit code."""
         self._settings = settings or {}
         self._on_live = on_live
+        self._query = query
         self._log = BoundedText(MAX_LOG_CHARS)
 
     def live(self, text: str) -> None:
@@ -59,6 +68,16 @@ class StepContext:
         """Return the plugin's own section of the configuration; its defaults where nothing is configured."""
         found: SettingsModel | None = self._settings.get(model)
         return model() if found is None else found
+
+    async def query(self, name: str, values: Mapping[str, Json] | None = None) -> list[Json]:
+        """Run a named statement of an installed plugin's `Tables` and return the value of each row.
+
+        It runs in the process that records the run, which waits for a database that is away. What else is wrong comes
+        out as a BrainError. Several at once are fine; so is any event loop.
+        """
+        if self._query is None:
+            raise StepFailed(f"statement '{name}' cannot run: no plugin here brings tables")
+        return await self._query(name, values)
 
     @property
     def logged(self) -> str:

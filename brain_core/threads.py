@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MAX_LINE = 400
 """How long the line for an exception may get."""
@@ -55,6 +57,24 @@ async def in_thread(call: Callable[[], Any], name: str = "brain-step") -> Any:
 
     start_thread(work, name)
     return await future
+
+
+def call_in(
+    loop: asyncio.AbstractEventLoop, call: Callable[..., Coroutine[Any, Any, T]]
+) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Return the same call for any event loop of any thread; the work is done in `loop`, and is cancelled with it."""
+
+    async def anywhere(*args: Any, **kwargs: Any) -> T:
+        if asyncio.get_running_loop() is loop:
+            return await call(*args, **kwargs)
+        work = call(*args, **kwargs)
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+        except RuntimeError:
+            work.close()  # the loop is closed: nobody would ever await it
+            raise
+
+    return anywhere
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
+from brain_core.app.place import Place
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.events import HookProblem, Watch, nobody
@@ -27,10 +27,10 @@ from brain_core.store import deliveries, migrate, runs, workers
 from brain_core.store.codec import stored_inputs
 from brain_core.store.database import Database
 from brain_core.store.trouble import place_of
-from brain_core.threads import in_thread
 
 if TYPE_CHECKING:
     from brain_core.app.control import Control
+    from brain_core.app.tables import PluginTables
     from brain_core.app.triggers import Triggers
     from brain_core.engine.deliver import Delivery
     from brain_core.engine.runner import Plan, Runner
@@ -67,7 +67,7 @@ class Brain:
 
         DatabaseError when there is no database to be had or its schema is newer than this brain-core.
         """
-        place = _Place(settings.settings)
+        place = Place(settings.settings)
         try:
             try:
                 db = await Database.open(
@@ -97,6 +97,13 @@ class Brain:
         return Triggers(self)
 
     @property
+    def tables(self) -> PluginTables:
+        """The tables that plugins bring."""
+        from brain_core.app.tables import PluginTables
+
+        return PluginTables(self.db, self.plugins)
+
+    @property
     def control(self) -> Control:
         """What people do to runs and daemons: cancel, resume, follow, look."""
         from brain_core.app.control import Control
@@ -123,6 +130,8 @@ class Brain:
         """
         # Before the file is loaded, so that a slow plugin is not taken for a slow file.
         self.plugins.ready()
+        if self.plugins.any_tables:
+            await self.tables.ready()
         runner = self.new_runner()
         try:
             plan = await runner.load(file)
@@ -143,7 +152,13 @@ class Brain:
                 plan.digest, plan.sources, on_finished=plan.has_on_finished, on_interrupt=plan.on_interrupt
             )
             execution = Execution(
-                plan, run_id=uuid4(), runner=runner, recorder=recorder, hooks=self.plugins, watch=watch
+                plan,
+                run_id=uuid4(),
+                runner=runner,
+                recorder=recorder,
+                hooks=self.plugins,
+                watch=watch,
+                ask=self.tables.queries().ask if self.plugins.any_tables else None,
             )
             cancels[execution.run_id] = execution.cancel
             begin = new_run(
@@ -325,35 +340,6 @@ async def load_plan(
         return plan, stored_inputs(inputs, settings.max_output)
     finally:
         await runner.close()
-
-
-class _Place:
-    """Where the database is: given by the settings, or the embedded server's, which is started when it does not run."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.given = None if settings.database_url is None else settings.database_url.get_secret_value()
-        self.server = None if self.given is not None else EmbeddedServer(settings.home, settings.embedded_idle)
-        self._one_at_a_time = threading.Lock()
-
-    async def url(self) -> str:
-        """Return the URL. A start that has begun is waited for, also by who is cancelled: half of one helps nobody."""
-        if self.given is not None:
-            return self.given
-        start = asyncio.ensure_future(in_thread(self._ensure, "brain-start"))
-        try:
-            url: str = await asyncio.shield(start)
-        except asyncio.CancelledError:
-            await asyncio.wait({start})
-            if not start.cancelled():
-                start.exception()
-            raise
-        return url
-
-    def _ensure(self) -> str:
-        if self.server is None:
-            raise AssertionError("only the embedded server is started")
-        with self._one_at_a_time:
-            return self.server.ensure()
 
 
 @contextmanager

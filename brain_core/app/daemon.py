@@ -14,11 +14,13 @@ from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import Event, HookProblem, RunEnded, RunStarted, StepEnded
+from brain_core.engine.live import FOR_EVER
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.processes.pool import PooledRunner, RunnerPool
 from brain_core.engine.processes.process_runner import RunnerSettings
 from brain_core.engine.processes.spawner import Preparation, Spawner
-from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.queries import AT_ONCE, SECONDS
+from brain_core.engine.runner import Ask, Plan, StepReply, StepRequest
 from brain_core.engine.upkeep import Kept, Upkeep
 from brain_core.engine.worker import Worker
 from brain_core.placeholders import Json
@@ -54,6 +56,7 @@ def runner_factory() -> Callable[[], LocalRunner]:
     plugins.ready()
     return lambda: LocalRunner(
         check=lambda step: plugins.refusal_of(type(step)),
+        bar=plugins.quarantine,
         settings=plugins.settings_for_steps,
         max_output=settings.max_output,
     )
@@ -62,6 +65,9 @@ def runner_factory() -> Callable[[], LocalRunner]:
 async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace: float | None) -> None:
     """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15)."""
     settings = brain.settings
+    brain.plugins.ready()
+    if brain.plugins.any_tables:
+        await brain.tables.ready()
     pool = RunnerPool(
         spawner,
         RunnerSettings(
@@ -69,10 +75,13 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
             max_output=settings.max_output,
             silence=RunnerSettings.silence_for(settings.lease, settings.beat),
             idle=settings.runner_idle,
+            barred=brain.plugins.barred,
         ),
         hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
     )
-    parts = _Parts(brain, pool)
+    # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
+    aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
+    parts = _Parts(brain, pool, brain.tables.queries(aside, patience=FOR_EVER).ask)
     daemon = Daemon(
         parts,
         lambda identity: parts.new_worker(identity, concurrency),
@@ -89,13 +98,15 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     finally:
         await pool.close()
         await spawner.close()
+        await aside.close()
 
 
 class _Parts:
     """What the daemon needs of the brain."""
 
-    def __init__(self, brain: Brain, pool: RunnerPool) -> None:
+    def __init__(self, brain: Brain, pool: RunnerPool, ask: Ask) -> None:
         self._brain = brain
+        self._ask = ask
         self._pool = pool
         self.delivery = Delivery(
             brain.db, brain.plugins, new_runner=lambda: _Fresh(pool), time_limit=brain.settings.hook_timeout
@@ -115,7 +126,13 @@ class _Parts:
 
     def new_worker(self, identity: WorkerIdentity, concurrency: int) -> Worker:
         carrier = Carrier(
-            self.db, identity, runners=self._pool, hooks=self._brain.plugins, delivery=self.delivery, hear=_log
+            self.db,
+            identity,
+            runners=self._pool,
+            hooks=self._brain.plugins,
+            delivery=self.delivery,
+            hear=_log,
+            ask=self._ask,
         )
         return Worker(self.db, carrier, concurrency=concurrency)
 
@@ -140,8 +157,8 @@ class _Fresh:
     async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
         return await self._runner.accept_inputs(given, typed=typed)
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
-        return await self._runner.run_step(request, on_live)
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
+        return await self._runner.run_step(request, on_live, ask)
 
     async def call_on_finished(self, run: Run) -> None:
         await self._runner.call_on_finished(run)

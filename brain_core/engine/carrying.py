@@ -13,7 +13,7 @@ from uuid import UUID
 from brain_core.engine.events import Event, Watch
 from brain_core.engine.executor import Execution, RunHooks
 from brain_core.engine.live import LiveFirst, LiveWriter
-from brain_core.engine.runner import Plan, Runner
+from brain_core.engine.runner import Ask, Plan, Runner
 from brain_core.engine.taking_up import SourceChanged, claimed_run
 from brain_core.errors import ClaimLost, DatabaseUnreachable, InputError, RunnerDied, RunnerSilenced, WorkflowFileError
 from brain_core.run import Run, RunStatus
@@ -78,6 +78,7 @@ class Carrier:
         hooks: RunHooks,
         delivery: Delivery,
         hear: Callable[[str, Event], None],
+        ask: Ask | None = None,
     ) -> None:
         self.identity = identity
         self._db = db
@@ -85,6 +86,7 @@ class Carrier:
         self._hooks = hooks
         self._delivery = delivery
         self._hear = hear
+        self._ask = ask
         self._live = LiveWriter(db, identity.id)
         # A database that is away is waited for: what a step has done is not thrown away (G17).
         self._recorder = LiveFirst(db, identity, self._live)
@@ -151,6 +153,7 @@ class Carrier:
                 recorder=self._recorder,
                 hooks=self._hooks,
                 watch=self._watch(claimed),
+                ask=self._ask,
             )
             if hand.cancelled is not None:
                 execution.cancel(hand.cancelled)

@@ -26,7 +26,7 @@ from brain_core.engine.events import (
     StepStarted,
     Watch,
 )
-from brain_core.engine.runner import Plan, Runner, StepReply, StepRequest
+from brain_core.engine.runner import Ask, Plan, Runner, StepReply, StepRequest
 from brain_core.errors import RunnerDied, RunnerSilenced
 from brain_core.run import WORKFLOW_RECEIVER, Run, RunStatus, StepRun, StepStatus
 from brain_core.store.codec import decode, visible
@@ -55,6 +55,7 @@ class Execution:
         recorder: Recorder,
         hooks: RunHooks,
         watch: Watch,
+        ask: Ask | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = run_id
@@ -62,6 +63,7 @@ class Execution:
         self.recorder = recorder
         self._hooks = hooks
         self._watch = watch
+        self._ask = ask
         self._begun: Beginning | None = None
         self._began = 0.0
         self._outputs: dict[str, str] = {}
@@ -132,7 +134,7 @@ class Execution:
         request = self._request(run, position)
         self._in_step = asyncio.current_task()
         try:
-            reply = await self._runner.run_step(request, lambda text: self._watch(Live(name, text)))
+            reply = await self._runner.run_step(request, lambda text: self._watch(Live(name, text)), self._ask)
         except asyncio.CancelledError:
             if self._cancel_reason is None:
                 if (task := asyncio.current_task()) is not None and not task.cancelling():

@@ -15,14 +15,15 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from brain_core.context import StepContext
-from brain_core.engine.runner import MAX_OUTPUT, Plan, StepReply, StepRequest
+from brain_core.engine.runner import MAX_OUTPUT, Ask, Plan, StepReply, StepRequest
 from brain_core.errors import BrainError, PluginError, StepFailed
 from brain_core.inputs import accept_inputs
 from brain_core.loader import LoadedWorkflow, load_workflow
 from brain_core.placeholders import Json, Scope
 from brain_core.run import PlannedStep, Run
 from brain_core.store.codec import decode, encode
-from brain_core.threads import in_thread, type_name, what_raised
+from brain_core.tables import Query
+from brain_core.threads import call_in, in_thread, type_name, what_raised
 from brain_core.workflow import Step
 
 CANCEL_GRACE = 10.0
@@ -36,7 +37,8 @@ ON_FINISHED = -1
 
 
 class LocalRunner:
-    """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say).
+    """A Runner in the event loop that calls it. `check` may refuse a step (a quarantined plugin's, say), and `bar` is
+    told of plugins (name and reason) that another process has found unusable.
 
     `max_output` is the largest output that is kept, in bytes of JSON.
     """
@@ -45,10 +47,12 @@ class LocalRunner:
         self,
         *,
         check: Callable[[Step], str | None] | None = None,
+        bar: Callable[[str, str], None] | None = None,
         settings: dict[type, Any] | None = None,
         max_output: int = MAX_OUTPUT,
     ) -> None:
         self._check = check
+        self._bar = bar
         self._settings = settings or {}
         self._max_output = max_output
         self._left: set[tuple[tuple[str, int], object]] = set()
@@ -63,6 +67,12 @@ class LocalRunner:
     def left_behind(self, run_id: str, position: int) -> bool:
         """Whether a step still runs though its cancellation or time limit has ended it; `ON_FINISHED` is a position."""
         return any(place == (run_id, position) for place, _ in self._left)
+
+    def bar(self, plugins: Mapping[str, str]) -> None:
+        """Refuse what these plugins bring, for the reason given with each."""
+        for name, reason in plugins.items():
+            if self._bar is not None:
+                self._bar(name, reason)
 
     async def load(self, file: str | Path) -> Plan:
         return self.hold(load_workflow(file, check=self._check))
@@ -97,7 +107,7 @@ class LocalRunner:
     async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
         return accept_inputs(self.loaded.workflow.input_specs, given, typed=typed)
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
         loaded = self.loaded
         step = loaded.workflow.steps[request.position]
         ctx = StepContext(
@@ -109,6 +119,7 @@ class LocalRunner:
             folder=loaded.path.parent,
             settings=self._settings,
             on_live=on_live,
+            query=None if ask is None else _query(ask),
         )
         calls = _Calls(self._left, (request.run_id, request.position))
         try:
@@ -164,6 +175,12 @@ class LocalRunner:
 
     async def close(self) -> None:
         self._loaded = None
+
+
+def _query(ask: Ask) -> Query:
+    from brain_core.engine.queries import query_by  # late: few runs have plugins with tables
+
+    return call_in(asyncio.get_running_loop(), query_by(ask))
 
 
 class StepTimeLimit(TimeoutError):

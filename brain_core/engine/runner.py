@@ -6,15 +6,18 @@ the code may live in this process (`LocalRunner`), in a thread of it (`ThreadRun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from brain_core.placeholders import NOTHING, Json, Previous
 from brain_core.run import PlannedStep, Run
 
 MAX_OUTPUT = 16 * 1024 * 1024
 """The largest output of a step where nothing else is set."""
+
+Ask: TypeAlias = Callable[[str, str], Coroutine[Any, Any, str]]
+"""Runs a plugin's statement by its name with a JSON object and returns the rows as a JSON list, both as text."""
 
 
 class Plan(NamedTuple):
@@ -77,8 +80,10 @@ class Runner(Protocol):
         """Check inputs against the loaded workflow and fill in defaults; InputError names the first bad one."""
         ...
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
         """Run one step and return how it ended; whatever the step raises is in the reply.
+
+        `ask` is what `ctx.query` reaches; it is called in the loop that awaits this, and ended with the step.
 
         RunnerDied when the process that ran it has ended.
 

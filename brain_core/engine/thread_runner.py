@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from brain_core.engine.local_runner import CANCEL_GRACE, LocalRunner
-from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.runner import Ask, Plan, StepReply, StepRequest
 from brain_core.errors import WorkflowFileError
 from brain_core.loader import give_up
 from brain_core.placeholders import Json
 from brain_core.run import Run
+from brain_core.threads import call_in
 
 Answer = TypeVar("Answer")
 
@@ -126,13 +127,13 @@ class ThreadRunner:
     async def accept_inputs(self, given: Mapping[str, Any], *, typed: bool) -> dict[str, Json]:
         return await self._inner.accept_inputs(given, typed=typed)
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
         here = asyncio.get_running_loop()
 
         def pass_on(text: str) -> None:
             here.call_soon_threadsafe(on_live, text)
 
-        return await self._there(self._inner.run_step(request, pass_on))
+        return await self._there(self._inner.run_step(request, pass_on, None if ask is None else call_in(here, ask)))
 
     async def call_on_finished(self, run: Run) -> None:
         # Told to stop when the caller gives up, but not waited for: a hook that blocks would take the grace of a step.

@@ -15,22 +15,26 @@ from brain_core.errors import PluginError
 from brain_core.threads import start_thread, what_raised
 
 
-async def call_hook(plugin: str, hook: str, call: Callable[[], Any], limit: float) -> None:
-    """Call one hook; PluginError when it raises or is not back in time, in which case it is left behind."""
+async def call_hook(plugin: str, hook: str, call: Callable[[], Any], limit: float) -> Any:
+    """Call one hook and return its answer; PluginError when it raises or is not back in time.
+
+    In the latter case it is left behind.
+    """
     loop = asyncio.get_running_loop()
-    back: asyncio.Future[BaseException | None] = loop.create_future()
+    back: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
     def work() -> None:
+        answer: Any = None
         trouble: BaseException | None = None
         try:
             answer = call()
             if inspect.isawaitable(answer):
-                asyncio.run(_awaited(answer, running))
+                answer = asyncio.run(_awaited(answer, running))
         except BaseException as error:  # noqa: BLE001 - SystemExit of a stranger must not end anything of ours
             trouble = error
         try:
-            loop.call_soon_threadsafe(_settle, back, trouble)
+            loop.call_soon_threadsafe(_settle, back, (answer, trouble))
         except RuntimeError:
             return  # our loop has ended meanwhile; nobody waits any more
 
@@ -39,14 +43,16 @@ async def call_hook(plugin: str, hook: str, call: Callable[[], Any], limit: floa
     if not done:
         _ask_to_stop(running)
         raise PluginError(f"plugin '{plugin}': {hook} took longer than {limit:g} s (setting hook_timeout)")
-    if (error := back.result()) is not None:
+    answer, error = back.result()
+    if error is not None:
         raise PluginError(f"plugin '{plugin}': {hook} raised {what_raised(error)}") from error
+    return answer
 
 
-async def _awaited(answer: Awaitable[Any], running: list[Any]) -> None:
+async def _awaited(answer: Awaitable[Any], running: list[Any]) -> Any:
     task = asyncio.current_task()
     running.append((asyncio.get_running_loop(), task))
-    await answer
+    return await answer
 
 
 def _ask_to_stop(running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]]) -> None:
@@ -57,6 +63,6 @@ def _ask_to_stop(running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any
             return
 
 
-def _settle(back: asyncio.Future[BaseException | None], trouble: BaseException | None) -> None:
+def _settle(back: asyncio.Future[Any], result: Any) -> None:
     if not back.done():
-        back.set_result(trouble)
+        back.set_result(result)

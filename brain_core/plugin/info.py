@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+_CORE_PACKAGE = "brain_core"
+
 State: TypeAlias = Literal["active", "disabled", "quarantined"]
 
 
@@ -25,3 +27,21 @@ class PluginInfo:
     def label(self) -> str:
         """Name, distribution and version, as messages name a plugin."""
         return f"plugin '{self.name}' ({self.distribution} {self.version})"
+
+
+def described(kind: type) -> str:
+    """Return what messages call a step type or a trigger type."""
+    if hasattr(kind, "type_label"):
+        return f"step type '{kind.type_label()}'"
+    return f"trigger type '{getattr(kind, 'type_name', kind.__name__)}'"
+
+
+def common_names(module: str, other: str) -> int:
+    """Return how many leading names two modules share; inside brain_core only those of one part of it count."""
+    mine, theirs = module.split("."), other.split(".")
+    count = 0
+    for left, right in zip(mine, theirs, strict=False):
+        if left != right:
+            break
+        count += 1
+    return 0 if mine[0] == _CORE_PACKAGE and count < min(len(mine), 3) else count

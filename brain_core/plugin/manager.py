@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from brain_core.errors import PluginError, nearest
 from brain_core.plugin import checks, spec
-from brain_core.plugin.discovery import Found, find_plugins
+from brain_core.plugin.discovery import Found, find_plugins, key_of
 from brain_core.plugin.events import call_hook
-from brain_core.plugin.info import PluginInfo, State
+from brain_core.plugin.info import PluginInfo, State, common_names, described
 from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of
 from brain_core.plugin.sections import disabled_of, sections_of, settings_from
-from brain_core.threads import what_raised
+from brain_core.plugin.tables import OwnedTables, tables_of
+from brain_core.threads import call_in, one_line, what_raised
 
 if TYPE_CHECKING:
     import typer
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 
     from brain_core.config import Settings
     from brain_core.run import Run, StepRun
+    from brain_core.sqlfiles import OwnTables
+    from brain_core.tables import Query
     from brain_core.trigger import Trigger
     from brain_core.workflow import Step
 
-_CORE_PACKAGE = "brain_core"
+Kind = TypeVar("Kind")
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class _Loaded:
     types: list[type[Step]] = field(default_factory=list)
     triggers: list[type[Trigger]] = field(default_factory=list)
     model: type[BaseModel] | None = None
+    tables: OwnTables | None = None
 
 
 class _Namespace:
@@ -68,6 +73,9 @@ class PluginManager:
         self._sections: dict[str, BaseModel] = {}
         self._own_settings: dict[str, BaseModel] = {}
         self._calls: dict[str, list[tuple[str, Any]]] = {}
+        self._tables = OwnedTables()
+        self.barred: dict[str, str] = {}
+        """What `quarantine` was told since the plugins were loaded: name → reason."""
         self._config: Mapping[str, Any] = settings.plugins
 
     @classmethod
@@ -101,13 +109,13 @@ class PluginManager:
     def step_types(self) -> dict[str, type[Step]]:
         """The step types of active plugins by the name that the history calls them."""
         self.ready()
-        return dict(self._step_types)
+        return self._usable(self._step_types)
 
     @property
     def trigger_types(self) -> dict[str, type[Trigger]]:
         """The trigger types of active plugins by their name, such as `cron`."""
         self.ready()
-        return dict(self._trigger_types)
+        return self._usable(self._trigger_types)
 
     @property
     def settings_for_steps(self) -> dict[type, Any]:
@@ -132,6 +140,37 @@ class PluginManager:
         self.ready()
         return hook_name in self._calls
 
+    @property
+    def tables(self) -> list[OwnTables]:
+        """The tables of active plugins."""
+        self.ready()
+        return self._tables.active
+
+    @property
+    def any_tables(self) -> bool:
+        """Whether any plugin brings tables, one that is quarantined since included."""
+        self.ready()
+        return bool(self._tables)
+
+    def statement(self, name: str) -> str:
+        """Return the text of a statement of an active plugin; PluginError for any other name."""
+        self.ready()
+        return self._tables.statement(name, lambda: self._infos, key_of)
+
+    def quarantine(self, name: str, reason: str) -> None:
+        """Put an active plugin aside for what only the database could tell; one that is not there is left out."""
+        self.ready()
+        with self._lock:
+            for info in self._infos:
+                if info.name == name and info.state == "active":
+                    self.barred[name] = reason
+                    info.state, info.reason, info.detail = "quarantined", one_line(reason), reason
+                    rest = {hook: [call for call in calls if call[0] != name] for hook, calls in self._calls.items()}
+                    self._calls = {hook: calls for hook, calls in rest.items() if calls}
+
+    def _usable(self, types: Mapping[str, type[Kind]]) -> dict[str, type[Kind]]:
+        return {name: kind for name, kind in types.items() if self._owners[kind].state == "active"}
+
     def settings_of_trigger(self, kind: type) -> BaseModel | None:
         """Return the section of the plugin that brings a trigger type, for its `with_defaults`; None without one."""
         owner = self.owner_of(kind)
@@ -144,7 +183,7 @@ class PluginManager:
             return owner
         best, length = None, 0
         for info in self._infos:
-            if (common := _common(info.module, kind.__module__)) > length:
+            if (common := common_names(info.module, kind.__module__)) > length:
                 best, length = info, common
         return best
 
@@ -158,7 +197,7 @@ class PluginManager:
             if owner is None or owner.state == "active":
                 continue
             how = f"; see: brain plugins check {owner.name}" if owner.state == "quarantined" else ""
-            return f"{_described(kind)} belongs to {owner.label}, which is {owner.state}: {owner.reason}{how}"
+            return f"{described(kind)} belongs to {owner.label}, which is {owner.state}: {owner.reason}{how}"
         return None
 
     async def run_started(self, run: Run) -> list[str]:
@@ -179,6 +218,24 @@ class PluginManager:
             )
         for impl in calls:
             await self._call(receiver, "brain_run_finished", impl, {"run": run})
+
+    async def run_facts(self, run: Run, query: Query) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return what each plugin knows of a run, by the plugin's key, and the problems, one line each."""
+        self.ready()
+        facts: dict[str, dict[str, Any]] = {}
+        problems = []
+        values = {"run": run, "query": call_in(asyncio.get_running_loop(), query)}
+        for name, impl in self._calls.get("brain_run_facts", ()):
+            try:
+                answer = await self._call(name, "brain_run_facts", impl, values)
+                if answer is not None and not isinstance(answer, Mapping):
+                    raise PluginError(f"plugin '{name}': brain_run_facts returned {answer!r:.80}; return a dict")
+            except PluginError as error:
+                problems.append(str(error))
+            else:
+                if answer:
+                    facts[key_of(name)] = dict(answer)
+        return facts, problems
 
     def add_commands(self, app: typer.Typer) -> list[str]:
         """Let each plugin add its commands to `app`; return the problems, one line each.
@@ -212,8 +269,8 @@ class PluginManager:
                 problems.append(str(error))
         return problems
 
-    async def _call(self, name: str, hook: str, impl: Any, values: Mapping[str, Any]) -> None:
-        await call_hook(name, hook, self._with(name, impl, values), self._hook_timeout)
+    async def _call(self, name: str, hook: str, impl: Any, values: Mapping[str, Any]) -> Any:
+        return await call_hook(name, hook, self._with(name, impl, values), self._hook_timeout)
 
     def _with(self, name: str, impl: Any, values: Mapping[str, Any]) -> Callable[[], Any]:
         """Return a call of a hook with those of the values that it asks for."""
@@ -270,6 +327,7 @@ class PluginManager:
                 mine = _info(found, "active").label
                 raise Quarantine(f"step type '{label}' is brought by two plugins, {owner.label} and {mine}")
         self._check_triggers(found, loaded)
+        self._tables.check(loaded.tables)
         if loaded.model in self._settings:
             raise Quarantine(f"its settings model {loaded.model} is another plugin's already")
         try:
@@ -293,6 +351,7 @@ class PluginManager:
     def _activate(self, found: Found, loaded: _Loaded, values: BaseModel | None) -> None:
         info = _info(found, "active", provides=_provides(found, loaded))
         self._infos.append(info)
+        self._tables.add(info, loaded.tables)
         for one in loaded.types:
             self._step_types[one.type_label()] = one
             self._owners[one] = info
@@ -309,7 +368,7 @@ def _load(found: Found) -> _Loaded:
     checks.check_core(found)
     hooks = checks.hooks_of(checks.imported(found), found)
     steps, triggers = checks.step_types_of(hooks), checks.trigger_types_of(hooks)
-    return _Loaded(hooks, steps, triggers, checks.settings_model_of(hooks))
+    return _Loaded(hooks, steps, triggers, checks.settings_model_of(hooks), tables_of(hooks, found))
 
 
 def _provides(found: Found, loaded: _Loaded) -> list[str]:
@@ -317,9 +376,11 @@ def _provides(found: Found, loaded: _Loaded) -> list[str]:
     provides += [f"trigger {one.type_name}" for one in loaded.triggers]
     if loaded.model is not None:
         provides.append(f"settings plugins.{found.section}")
+    if loaded.tables is not None:
+        provides.append(f"tables {loaded.tables.schema}")
     if checks.hook_named("brain_commands", loaded.hooks) is not None:
         provides.append("commands")
-    events = ("brain_run_started", "brain_step_finished", "brain_run_finished")
+    events = ("brain_run_facts", "brain_run_started", "brain_step_finished", "brain_run_finished")
     return provides + [f"hook {name}" for name in events if checks.hook_named(name, loaded.hooks) is not None]
 
 
@@ -329,20 +390,3 @@ def _info(
     return PluginInfo(
         found.name, found.distribution, found.version, found.module, provides or [], state, reason, detail
     )
-
-
-def _described(kind: type) -> str:
-    if hasattr(kind, "type_label"):
-        return f"step type '{kind.type_label()}'"
-    return f"trigger type '{getattr(kind, 'type_name', kind.__name__)}'"
-
-
-def _common(module: str, other: str) -> int:
-    """Return how many leading names two modules share; inside brain_core only those of one part of it count."""
-    mine, theirs = module.split("."), other.split(".")
-    count = 0
-    for left, right in zip(mine, theirs, strict=False):
-        if left != right:
-            break
-        count += 1
-    return 0 if mine[0] == _CORE_PACKAGE and count < min(len(mine), 3) else count

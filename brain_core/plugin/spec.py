@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import typer
     from pydantic import BaseModel
 
+    from brain_core.placeholders import Json
     from brain_core.run import Run, StepRun
+    from brain_core.tables import Query, Tables
     from brain_core.trigger import Trigger
     from brain_core.workflow import Step
 
@@ -61,6 +65,24 @@ def brain_commands(app: typer.Typer, settings: Any) -> None:
     """Called when `brain` shows its help or meets a command that it does not have: add commands to `app`.
 
     A command of the core cannot be replaced. What is returned is ignored.
+    """
+
+
+@hookspec
+def brain_migrations() -> Tables:  # type: ignore[empty-body]
+    """Called once when a process starts: return the tables that this plugin has in a schema of its own.
+
+    What is missing of them is applied, as the core's own is, before anything of the plugin runs. A plugin whose
+    migrations fail, or whose schema is newer than it, is quarantined.
+    """
+
+
+@hookspec
+def brain_run_facts(run: Run, query: Query, settings: Any) -> Mapping[str, Json]:  # type: ignore[empty-body]
+    """Called by `brain show`: return what this plugin knows of a run, a few short facts by name; nothing for none.
+
+    May be `async`, and has to be to use `query`, which is `ctx.query` of steps. Bounded by the setting `hook_timeout`;
+    what it raises becomes one line of warning.
     """
 
 

@@ -46,6 +46,10 @@ class ConnectionLost(DatabaseUnreachable):
     """There was a connection and it broke; what was asked may have happened or not."""
 
 
+class NoAnswer(DatabaseUnreachable):
+    """There is a connection, and a statement had no answer in the time that it was given."""
+
+
 class Session:
     """One connection, for as long as a block lasts."""
 
@@ -230,7 +234,7 @@ def _told(url: str) -> Iterator[None]:
     except _driver_errors() as error:
         if is_lost(error):
             # Not repeated at once: it has taken all the time that there was.
-            kind = DatabaseUnreachable if isinstance(error, TimeoutError) else ConnectionLost
+            kind = NoAnswer if isinstance(error, TimeoutError) else ConnectionLost
             raise kind(
                 f"the connection to {place_of(url)} was lost ({one_line(error)}); "
                 "what was being written may or may not be there"

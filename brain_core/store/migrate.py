@@ -7,31 +7,23 @@ starters at once migrate once. A schema that is newer than this brain-core is re
 from __future__ import annotations
 
 import asyncio
-import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from brain_core.errors import DatabaseError, SchemaTooNew
+from brain_core.errors import DatabaseError, DatabaseUnreachable, SchemaTooNew
+from brain_core.sqlfiles import Migration, OwnTables, read_migrations
 from brain_core.store.statements import statement
-from brain_core.store.trouble import place_of
+from brain_core.store.trouble import is_lost, one_line, place_of
 
 if TYPE_CHECKING:
-    from brain_core.store.database import Database
+    from brain_core.store.database import Database, Session
 
 DISTRIBUTION = "brain-core"
 LOCK_PAUSE = 0.05
 LOCK_PATIENCE = 60.0
 _UNDEFINED = ("42P01", "3F000")
-
-
-class Migration(NamedTuple):
-    """One file `NNNN_name.sql`."""
-
-    number: int
-    name: str
-    checksum: str
-    text: str
 
 
 class SchemaState(NamedTuple):
@@ -51,16 +43,11 @@ def migrations_folder() -> Path:
 
 
 @cache
-def read_migrations(folder: Path) -> tuple[Migration, ...]:
-    """Return the migrations of a folder in their order."""
-    found = []
-    for file in sorted(folder.glob("[0-9]*.sql")):
-        text = file.read_text(encoding="utf-8")
-        number, _, _ = file.stem.partition("_")
-        found.append(Migration(int(number), file.stem, hashlib.sha256(text.encode()).hexdigest(), text))
-    if not found:
-        raise DatabaseError(f"there are no migrations in {folder}; install brain-core again")
-    return tuple(found)
+def _known(folder: Path | None) -> tuple[Migration, ...]:
+    try:
+        return read_migrations(folder or migrations_folder())
+    except ValueError as error:
+        raise DatabaseError(f"{error}; install brain-core again") from None
 
 
 async def ensure_schema(db: Database) -> None:
@@ -74,9 +61,9 @@ async def ensure_schema(db: Database) -> None:
 
 async def schema_state(db: Database, *, distribution: str = DISTRIBUTION, folder: Path | None = None) -> SchemaState:
     """Compare the schema with the migrations of a distribution."""
-    known = read_migrations(folder or migrations_folder())
+    known = _known(folder)
     try:
-        rows = await db.fetch("schema_applied", distribution)
+        rows = await db.fetch("schema_applied", [distribution])
     except DatabaseError as error:
         if getattr(error.__cause__, "sqlstate", None) not in _UNDEFINED:
             raise
@@ -86,22 +73,76 @@ async def schema_state(db: Database, *, distribution: str = DISTRIBUTION, folder
 
 async def migrate(db: Database, *, distribution: str = DISTRIBUTION, folder: Path | None = None) -> list[str]:
     """Apply what is missing and return the names; repeating it is harmless."""
-    known = read_migrations(folder or migrations_folder())
+    return await _apply(db, distribution, _known(folder))
+
+
+async def tables_state(db: Database, tables: Sequence[OwnTables]) -> dict[str, SchemaState]:
+    """Compare the schema with the migrations of plugins, by plugin. One query for all; the schema is ours already."""
+    found: dict[str, list[Any]] = {one.distribution: [] for one in tables}
+    for row in await db.fetch("schema_applied", list(found)) if tables else ():
+        found[row["distribution"]].append(row)
+    return {one.plugin: _compare(one.distribution, found[one.distribution], one.migrations) for one in tables}
+
+
+async def ensure_tables(db: Database, tables: Sequence[OwnTables]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Bring the tables of plugins up to date: one query when they are.
+
+    Returns for each plugin what was applied, and for each whose tables cannot be used why: that is its trouble alone.
+    DatabaseUnreachable when the database is away.
+    """
+    applied: dict[str, list[str]] = {}
+    problems: dict[str, str] = {}
+    states = await tables_state(db, tables)
+    for one in tables:
+        state = states[one.plugin]
+        if state.problem is not None:
+            problems[one.plugin] = f"{place_of(db.url)}: {state.problem}"
+        elif state.missing:
+            try:
+                applied[one.plugin] = await _apply(db, one.distribution, one.migrations)
+            except DatabaseUnreachable:
+                raise
+            except DatabaseError as error:
+                problems[one.plugin] = str(error)
+    return applied, problems
+
+
+async def _apply(db: Database, distribution: str, known: tuple[Migration, ...]) -> list[str]:
     for _ in range(int(LOCK_PATIENCE / LOCK_PAUSE)):
         async with db.transaction() as session:
             if (await session.fetch("schema_lock"))[0][0]:
                 await session.script(statement("schema_bootstrap"))
-                state = _compare(distribution, await session.fetch("schema_applied", distribution), known)
+                state = _compare(distribution, await session.fetch("schema_applied", [distribution]), known)
                 _refuse(state, db)
                 for migration in known:
                     if migration.name in state.missing:
-                        await session.script(migration.text)
-                        await session.fetch(
-                            "schema_note", distribution, migration.number, migration.name, migration.checksum
-                        )
+                        await _apply_one(session, distribution, migration)
                 return list(state.missing)
         await asyncio.sleep(LOCK_PAUSE)
     raise DatabaseError(f"another process has been migrating for {LOCK_PATIENCE:g} s; look at it and try again")
+
+
+async def _apply_one(session: Session, distribution: str, migration: Migration) -> None:
+    try:
+        await session.script(migration.text)
+    except TimeoutError as error:
+        # Not a server that is away, which would be waited for: the next try would take as long.
+        raise DatabaseError(f"migration {migration.name} of {distribution} took too long and was undone") from error
+    except Exception as error:
+        if is_lost(error) or getattr(error, "sqlstate", None) is None:
+            raise
+        place = _line(migration.text, getattr(error, "position", None))
+        raise DatabaseError(f"migration {migration.name} of {distribution} fails{place}: {one_line(error)}") from error
+    if not session.connection.is_in_transaction():
+        raise DatabaseError(
+            f"migration {migration.name} of {distribution} ends the transaction that it is applied in; "
+            "leave BEGIN, COMMIT and ROLLBACK out of it"
+        )
+    await session.fetch("schema_note", distribution, migration.number, migration.name, migration.checksum)
+
+
+def _line(text: str, position: str | None) -> str:
+    return "" if not position else f" in line {text.count(chr(10), 0, int(position) - 1) + 1}"
 
 
 def _compare(distribution: str, rows: list[Any], known: tuple[Migration, ...]) -> SchemaState:

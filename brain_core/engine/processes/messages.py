@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
+from brain_core import errors
 from brain_core.engine.processes.link import Message
 from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.errors import BrainError, WorkflowFileError
 from brain_core.placeholders import Previous
 from brain_core.run import PlannedStep, Run, StepRun
 
@@ -100,3 +102,19 @@ def _timed(message: Message) -> dict[str, Any]:
         name: datetime.fromisoformat(value) if name in _TIMES and value is not None else value
         for name, value in message.items()
     }
+
+
+def facts_of(error: BrainError) -> list[Any]:
+    """Return an expected error for `raise_from` at the other end."""
+    if isinstance(error, WorkflowFileError):
+        return ["WorkflowFileError", error.message, error.file, error.line]
+    return [type(error).__name__, str(error)]
+
+
+def raise_from(facts: list[Any]) -> NoReturn:
+    """Raise what `facts_of` has told of at the other end."""
+    name, text = facts[0], facts[1]
+    if name == "WorkflowFileError":
+        raise WorkflowFileError(text, file=facts[2], line=facts[3])
+    kind = getattr(errors, name, BrainError) if isinstance(name, str) else BrainError
+    raise kind(text) if isinstance(kind, type) and issubclass(kind, BrainError) else BrainError(text)

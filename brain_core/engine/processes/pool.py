@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from brain_core.engine.processes.process_runner import ProcessRunner, RunnerSettings
 from brain_core.engine.processes.spawner import Spawner
-from brain_core.engine.runner import Plan, StepReply, StepRequest
+from brain_core.engine.runner import Ask, Plan, StepReply, StepRequest
 from brain_core.errors import RunnerDied, WorkflowFileError
 from brain_core.placeholders import Json
 from brain_core.run import Run
@@ -77,8 +77,8 @@ class PooledRunner:
         # A copy: who gets it may change it.
         return json.loads(json.dumps(known)) if known else {}
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
-        return await (await self._process()).run_step(request, on_live)
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
+        return await (await self._process()).run_step(request, on_live, ask)
 
     async def call_on_finished(self, run: Run) -> None:
         await (await self._process()).call_on_finished(run)

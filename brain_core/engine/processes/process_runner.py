@@ -6,20 +6,20 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from brain_core import errors
 from brain_core.engine.local_runner import CANCEL_GRACE
+from brain_core.engine.processes.asking import Answering
 from brain_core.engine.processes.ending import GRACE
 from brain_core.engine.processes.guard import ASK, BEAT, BROKEN, ORPHANED, SILENT
 from brain_core.engine.processes.link import Link, Message, MessageTooLarge
-from brain_core.engine.processes.messages import from_request, from_run, to_plan, to_reply
+from brain_core.engine.processes.messages import from_request, from_run, raise_from, to_plan, to_reply
 from brain_core.engine.processes.output import Output
 from brain_core.engine.processes.spawner import Child, Spawner
-from brain_core.engine.runner import MAX_OUTPUT, Plan, StepReply, StepRequest
-from brain_core.errors import BrainError, RunnerDied, RunnerSilenced, WorkflowFileError
+from brain_core.engine.runner import MAX_OUTPUT, Ask, Plan, StepReply, StepRequest
+from brain_core.errors import RunnerDied, RunnerSilenced, WorkflowFileError
 from brain_core.placeholders import Json
 from brain_core.run import Run
 
@@ -34,6 +34,7 @@ class RunnerSettings:
     `silence`: after how long without a word of the daemon a runner ends itself (0: never). `idle`: how long one that
     nobody holds is kept. `retire_grace`: how long the other steps of a runner may go on when one of its steps can only
     be ended with the process. `max_output` is that of the runners which the zygote makes: frames have to hold it.
+    `barred`: plugins that this process has found unusable since the zygote was made, by name, with the reason.
     """
 
     import_timeout: float = 30.0
@@ -42,6 +43,7 @@ class RunnerSettings:
     idle: float = 300.0
     cancel_grace: float = CANCEL_GRACE
     retire_grace: float = 10.0
+    barred: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def limit(self) -> int:
@@ -62,6 +64,7 @@ class RunnerSettings:
 class _Call:
     future: asyncio.Future[Message]
     on_live: Callable[[str], None] | None = None
+    ask: Ask | None = None
     answer: Message | None = None
     """Kept beside the future, which a cancellation may have ended before the answer came."""
     stuck: bool = False
@@ -81,6 +84,7 @@ class ProcessRunner:
         self._output = Output(child.output, hear)
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
+        self._answering = Answering(self._send)
         self._why: str | None = None
         self._buried = False
         self._alone = asyncio.Event()
@@ -114,7 +118,7 @@ class ProcessRunner:
     async def load(self, file: str | Path) -> Plan:
         self.file = str(file)
         try:
-            loading = self._ask({"op": "load", **_places(file)}, cancel=False)
+            loading = self._ask({"op": "load", **_places(file), "barred": dict(self._settings.barred)}, cancel=False)
             answer = await asyncio.wait_for(loading, self._settings.import_timeout)
         except TimeoutError:
             line = await self._line()
@@ -137,9 +141,9 @@ class ProcessRunner:
         accepted: dict[str, Json] = answer["inputs"]
         return accepted
 
-    async def run_step(self, request: StepRequest, on_live: Callable[[str], None]) -> StepReply:
+    async def run_step(self, request: StepRequest, on_live: Callable[[str], None], ask: Ask | None = None) -> StepReply:
         try:
-            return to_reply(await self._ask(from_request(request), on_live))
+            return to_reply(await self._ask(from_request(request), on_live, ask))
         except MessageTooLarge as error:
             return StepReply("failed", error=f"what the step reads is too much: {error}")
 
@@ -159,7 +163,12 @@ class ProcessRunner:
         await self._exit(GRACE + _EXIT_WAIT)
 
     async def _ask(
-        self, message: Message, on_live: Callable[[str], None] | None = None, *, cancel: bool = True
+        self,
+        message: Message,
+        on_live: Callable[[str], None] | None = None,
+        ask: Ask | None = None,
+        *,
+        cancel: bool = True,
     ) -> Message:
         """Send a request and return its answer; errors in it are raised. Cancelled, the work ends before this does."""
         await self._link.room()
@@ -167,7 +176,7 @@ class ProcessRunner:
             raise self.died()
         self._numbers += 1
         number = self._numbers
-        call = self._calls[number] = _Call(self._loop.create_future(), on_live)
+        call = self._calls[number] = _Call(self._loop.create_future(), on_live, ask)
         try:
             self._link.send({"id": number, **message})
             try:
@@ -180,10 +189,14 @@ class ProcessRunner:
                 await self._end_stuck(call)
         finally:
             del self._calls[number]
+            self._answering.end(number)
             self._alone.set()
         if "error" in answer:
-            _raise(answer["error"])
+            raise_from(answer["error"])
         return answer
+
+    def _send(self, message: Message) -> None:
+        self._link.send(message)
 
     async def _cancel(self, number: int, call: _Call) -> None:
         """End the work of a call: asked first, then with its process."""
@@ -246,6 +259,10 @@ class ProcessRunner:
             call = self._calls.get(message["live"])
             if call is not None and call.on_live is not None:
                 call.on_live(str(message["text"]))
+            return
+        if "ask" in message or "unask" in message:
+            asks = self._calls.get(message.get("of", 0))
+            self._answering.receive(message, None if asks is None else asks.ask)
             return
         call = self._calls.get(message.get("id", 0))
         if call is not None:
@@ -326,11 +343,3 @@ def _fate(code: int | None, cut: bool, why: str) -> str:
     if code == BROKEN:
         return f"ended: its event loop could not go on{_FDS}"
     return f"ended with exit code {code}"
-
-
-def _raise(facts: list[Any]) -> NoReturn:
-    name, text = facts[0], facts[1]
-    if name == "WorkflowFileError":
-        raise WorkflowFileError(text, file=facts[2], line=facts[3])
-    kind = getattr(errors, name, BrainError) if isinstance(name, str) else BrainError
-    raise kind(text) if isinstance(kind, type) and issubclass(kind, BrainError) else BrainError(text)

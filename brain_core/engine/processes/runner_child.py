@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, NoReturn
 
 from brain_core.engine.local_runner import ON_FINISHED, LocalRunner
+from brain_core.engine.processes.asking import Asking
 from brain_core.engine.processes.guard import BROKEN, CLOSED, ORPHANED, Guard, end_process
 from brain_core.engine.processes.link import Link, Message
 from brain_core.engine.processes.live import LiveText
-from brain_core.engine.processes.messages import from_plan, from_reply, to_request, to_run
+from brain_core.engine.processes.messages import facts_of, from_plan, from_reply, to_request, to_run
 from brain_core.engine.runner import StepReply
-from brain_core.errors import BrainError, WorkflowFileError
+from brain_core.errors import BrainError
 
 NO_STEP = ("", 0)
 
@@ -79,6 +80,7 @@ class _Child:
         self._pid = os.getpid()
         self._calls: dict[int, asyncio.Task[Message]] = {}
         self._link: Link
+        self._asking: Asking
         self.lost = False
 
     @property
@@ -88,6 +90,7 @@ class _Child:
     async def serve(self, end: socket.socket) -> None:
         self._closing = asyncio.Event()
         self._link = await Link.open(end, self._receive, self._lost, self._limit)
+        self._asking = Asking(self._link)
         await self._closing.wait()
 
     def _lost(self, why: str) -> None:
@@ -102,8 +105,11 @@ class _Child:
         elif op == "cancel":
             if (task := self._calls.get(message["id"])) is not None:
                 task.cancel()
+        elif op == "told":
+            self._asking.told(message)
         elif op == "load":
             self._guard.file = message["path"]
+            self._runner.bar(message.get("barred", {}))
             self._start(message["id"], self._load(message["file"]), NO_STEP)
         elif op == "inputs":
             self._start(message["id"], self._inputs(message), NO_STEP)
@@ -128,7 +134,7 @@ class _Child:
         elif (error := task.exception()) is None:
             answer = task.result()
         elif isinstance(error, BrainError):
-            answer = {"error": _facts_of(error)}
+            answer = {"error": facts_of(error)}
         else:
             traceback.print_exception(error)
             answer = {"error": ["BrainError", f"{type(error).__name__} in the runner process; its log has more"]}
@@ -149,16 +155,10 @@ class _Child:
     async def _step(self, call: int, message: Message) -> Message:
         live = LiveText(self._link, call)
         try:
-            return from_reply(await self._runner.run_step(to_request(message), live.add))
+            return from_reply(await self._runner.run_step(to_request(message), live.add, self._asking.of(call)))
         finally:
             live.send(last=True)
 
     async def _finished(self, message: Message) -> Message:
         await self._runner.call_on_finished(to_run(message["of"]))
         return {}
-
-
-def _facts_of(error: BrainError) -> list[Any]:
-    if isinstance(error, WorkflowFileError):
-        return ["WorkflowFileError", error.message, error.file, error.line]
-    return [type(error).__name__, str(error)]

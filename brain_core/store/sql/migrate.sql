@@ -1,6 +1,7 @@
 -- name: schema_applied
--- Which migrations of a distribution the schema has; fails with "undefined table" on a fresh database.
-SELECT number, name, checksum FROM brain.schema_migrations WHERE distribution = $1 ORDER BY number;
+-- Which migrations of some distributions the schema has; fails with "undefined table" on a fresh database.
+SELECT distribution, number, name, checksum FROM brain.schema_migrations WHERE distribution = ANY ($1::text[])
+ORDER BY distribution, number;
 
 -- name: schema_lock
 -- Whether this transaction may migrate now; asked again and again, because waiting for the lock can deadlock (G20).
