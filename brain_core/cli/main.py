@@ -126,9 +126,9 @@ class LazyGroup(TyperGroup):
 
         What fails on the way is said on stderr and leaves the rest. Nothing is loaded when no plugin can bring any.
         """
-        from brain_core.cli.plugin_commands import any_brought
+        from brain_core.cli.plugin_commands import any_has
 
-        if self._of_plugins is None and not any_brought():
+        if self._of_plugins is None and not any_has("brain_commands"):
             return {}
         return {name: found for name, found in self._all_of_plugins(quiet).items() if name not in BUILT_IN}
 

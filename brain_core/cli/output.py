@@ -181,6 +181,15 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} m"
 
 
+def number(value: float | None) -> str:
+    """Return a number for people, such as `12,345` or `0.25`; `-` for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) or value.is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes for people, such as `900 B` or `1.5 MiB`."""
     amount = float(count)

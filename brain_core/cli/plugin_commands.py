@@ -9,23 +9,22 @@ from typer.main import get_group
 
 from brain_core.errors import BrainError
 
-_HOOK = b"brain_commands"
 _BUILT_IN = "brain_core.builtin."
 
 
-def any_brought() -> bool:
-    """Whether a plugin that is not built in may bring commands, told from its module's text without importing it.
+def any_has(hook: str) -> bool:
+    """Whether a plugin that is not built in may have a hook, told from its module's text without importing it.
 
-    Loading the settings and the plugins costs more than all the rest of `brain --help`, and few plugins have commands.
+    Loading the settings and the plugins costs more than all the rest of `brain --help`, and few plugins have it.
     A module whose text cannot be read, or that takes its names from elsewhere by `*`, counts as one that may.
     """
     from importlib.metadata import entry_points
 
     modules = [entry.module for entry in entry_points(group="brain")]
-    return any(_may_bring(module) for module in modules if not module.startswith(_BUILT_IN))
+    return any(_may_have(hook.encode(), module) for module in modules if not module.startswith(_BUILT_IN))
 
 
-def _may_bring(module: str) -> bool:
+def _may_have(hook: bytes, module: str) -> bool:
     from importlib.machinery import PathFinder
 
     path = None
@@ -46,7 +45,7 @@ def _may_bring(module: str) -> bool:
             text = file.read()
     except OSError:
         return True
-    return _HOOK in text or b"import *" in text
+    return hook in text or b"import *" in text
 
 
 def collect() -> tuple[list[tuple[str, Any]], list[str]]:

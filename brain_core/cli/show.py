@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,18 +33,26 @@ def show(
     """Show one run: its steps with times, output and error, and what never ran."""
     from brain_core.cli.session import with_brain
 
-    async def work(brain: Brain) -> Run:
-        return await brain.show(run)
+    async def work(brain: Brain) -> tuple[Run, dict[str, dict[str, Any]]]:
+        from brain_core.cli.plugin_commands import any_has
 
-    found = with_brain(work)
+        found = await brain.show(run)
+        if step is not None or not any_has("brain_run_facts"):
+            return found, {}
+        facts, problems = await brain.tables.facts(found)
+        for problem in problems:
+            output.note(f"brain: note: {output.one_line(problem)}")
+        return found, facts
+
+    found, facts = with_brain(work)
     if step is not None:
         _print_output(found, step, as_json)
     elif as_json:
         from brain_core.cli.shapes import run_shape
 
-        output.print_json(run_shape(found, steps=True))
+        output.print_json({**run_shape(found, steps=True), "plugins": facts})
     else:
-        _print(found)
+        _print(found, facts)
 
 
 def _print_output(run: Run, name: str, as_json: bool) -> None:
@@ -66,7 +74,7 @@ def _print_output(run: Run, name: str, as_json: bool) -> None:
     output.emit(output.visible(text) if output.is_terminal(output.stdout()) else text)
 
 
-def _print(run: Run) -> None:
+def _print(run: Run, facts: dict[str, dict[str, Any]]) -> None:
     rows = [
         ("run", run.id),
         ("workflow", run.workflow),
@@ -80,9 +88,10 @@ def _print(run: Run) -> None:
             for label, value in (("previous", run.previous_run_id), ("retry of", run.retry_of))
             if value
         ),
+        *((plugin, ", ".join(map(_fact, known.items()))) for plugin, known in facts.items()),
     ]
     for label, text in rows:
-        output.emit(f"{label:<10}{text if label == 'status' else output.one_line(text)}")
+        output.emit(f"{label:<9} {text if label == 'status' else output.one_line(text)}")
     if run.error is not None:
         _block("error", run.error, "", run, whole=None, label_width=10)
     if run.status == "parked":
@@ -113,6 +122,13 @@ def _took(run: Run) -> str:
     if run.final:
         return f"took {output.duration(run.seconds)}"
     return "not ended"
+
+
+def _fact(fact: tuple[str, Any]) -> str:
+    name, value = fact
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return f"{name.replace('_', ' ')} {'unknown' if value is None else output.number(value)}"
+    return f"{name.replace('_', ' ')} {output.shorten(output.as_text(value), 200)}"
 
 
 def _title(run: Run, position: int, name: str) -> str:

@@ -24,11 +24,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Show the database, the workers and the counts; --check checks the history."""
+    from brain_core.cli.plugin_commands import any_has
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> tuple[dict[str, Any], list[Violation] | None]:
         violations = await brain.check() if check else None
-        return await brain.status(), violations
+        found = await brain.status()
+        if any_has("brain_migrations"):
+            found["tables"] = {name: one.state for name, one in (await brain.tables.states()).items()}
+        return found, violations
 
     found, violations = with_brain(work)
     if as_json:
