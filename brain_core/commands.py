@@ -1,0 +1,67 @@
+"""What the commands of plugins use (`brain_commands`): the database that is configured, and the output of `brain`.
+
+Data goes to stdout (`emit`, `table`, `print_json`), talk to stderr (`note`). Raise a BrainError for what is expected
+to go wrong: `brain` prints its line and ends with 1, with 2 for a UsageError, with 3 when the database cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from brain_core.cli.output import (
+    duration,
+    emit,
+    is_terminal,
+    moment,
+    note,
+    number,
+    one_line,
+    print_json,
+    shorten,
+    status,
+    stdout,
+    style,
+    table,
+    visible,
+)
+from brain_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+    from brain_core.tables import Query
+
+__all__ = [
+    "UsageError",
+    "duration",
+    "emit",
+    "is_terminal",
+    "moment",
+    "note",
+    "number",
+    "one_line",
+    "print_json",
+    "run_with_query",
+    "shorten",
+    "status",
+    "stdout",
+    "style",
+    "table",
+    "visible",
+]
+
+T = TypeVar("T")
+
+
+def run_with_query(work: Callable[[Query], Awaitable[T]]) -> T:
+    """Open the configured database, bring it and the tables of plugins up to date, do the work and return its answer.
+
+    `work` is given what `ctx.query` is to a step. What it raises comes out when everything is closed.
+    """
+    from brain_core.cli.session import with_brain
+
+    async def whole(brain: Brain) -> T:
+        await brain.tables.ready()
+        return await work(brain.tables.query())
+
+    return with_brain(whole)
