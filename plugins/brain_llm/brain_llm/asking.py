@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from brain_core import StepContext, StepFailed
 from brain_llm import faults
-from brain_llm.endpoint import Endpoint
+from brain_llm.endpoint import Endpoint, Protocol
 from brain_llm.faults import Fault
 from brain_llm.keys import LiveMask, Mask
 from brain_llm.pricing import cost_of
@@ -22,13 +23,13 @@ from brain_llm.records import Row
 from brain_llm.schema import BadAnswer, Shape
 
 if TYPE_CHECKING:
-    from brain_llm.call import Reply, Turn
+    from brain_llm.call import Hearing, Reply, Turn
     from brain_llm.clients import Connection
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the first repetition; each further one waits twice as long."""
 SHORTEST_WAIT, LONGEST_SHORTEST = 0.05, 10.0
-"""The least that is waited where a server asks for less; it doubles, so that no server has itself be asked in a spin."""
+"""The least that is waited where a server asks for less; it doubles, so that nobody asks in a spin."""
 CLOSING = 5.0
 """Seconds for writing how a call has ended when the step is cancelled."""
 MAX_KEPT = 65_536
@@ -67,12 +68,22 @@ async def ask(ctx: StepContext, question: Question, endpoint: Endpoint) -> Any:
         asking.note()
 
 
-async def loaded() -> None:
-    """Import what calls need, without holding up the event loop more than an import has to."""
-    import sys
+async def loaded(protocol: Protocol) -> None:
+    """Import what calls need, in a thread: meanwhile the event loop goes on, if slowly."""
+    if protocol in _loaded:
+        return
 
-    if "brain_llm.call" not in sys.modules:
-        await asyncio.to_thread(__import__, "brain_llm.call")
+    def load() -> None:
+        from brain_llm import call, catalog  # noqa: F401
+        from brain_llm.clients import load_libraries
+
+        load_libraries(protocol)
+
+    await asyncio.to_thread(load)
+    _loaded.add(protocol)
+
+
+_loaded: set[Protocol] = set()
 
 
 @dataclass
@@ -80,7 +91,8 @@ class _Totals:
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    counted: bool = True
+    counted: int = 0
+    """How many of the calls had their tokens counted by the server."""
 
 
 @dataclass
@@ -92,6 +104,8 @@ class _Asking:
     endpoint: Endpoint
     began: float = field(default_factory=monotonic)
     totals: _Totals = field(default_factory=_Totals)
+    hearing: Hearing | None = None
+    """What the last request of the call at hand has heard."""
 
     def __post_init__(self) -> None:
         self.mask = Mask(self.endpoint.secret)
@@ -103,12 +117,12 @@ class _Asking:
             "provider": self.endpoint.provider,
             "calls": self.totals.calls,
         }
-        if self.totals.counted and self.totals.calls:
+        if self.totals.counted and self.totals.counted == self.totals.calls:
             facts |= {"input_tokens": self.totals.input_tokens, "output_tokens": self.totals.output_tokens}
         self.ctx.details["llm"] = facts
 
     async def answer(self) -> Any:
-        await loaded()
+        await loaded(self.endpoint.protocol)
         from brain_llm.call import Turn
         from brain_llm.clients import connection_to
 
@@ -123,18 +137,17 @@ class _Asking:
                     self._keep(text)
                     times = f" {self.totals.calls} times" if self.totals.calls > 1 else ""
                     raise StepFailed(
-                        f"the model answered{times} what output= does not allow: {problem}; set output_retries= higher, "
-                        "say in the prompt what is wanted, or set model= to a better one"
+                        f"the model answered{times} what output= does not allow: {problem}; say in the prompt what is "
+                        "wanted, set output_retries= higher, or set model= to a better one"
                     )
                 self.ctx.live(f"\n[does not fit output=: {problem}; asking again]\n")
                 turns += [Turn(text or "(nothing)", by_model=True), Turn(_again(problem))]
 
-    async def _one_call(
-        self, connection: Connection, turns: Sequence[Turn]
-    ) -> tuple[str, Any, str | None]:
+    async def _one_call(self, connection: Connection, turns: Sequence[Turn]) -> tuple[str, Any, str | None]:
         """Make one call, with its row: return the text, the value in it, and why it does not fit, if it does not."""
         self.totals.calls += 1
         row = Row(self.ctx.query, store=self.question.store)
+        self.hearing = None
         await row.open(
             self.endpoint,
             run=self.ctx.run_id,
@@ -147,15 +160,21 @@ class _Asking:
         try:
             reply = await self._reply(connection, turns, row)
         except Fault as fault:
-            await row.close("failed", error=str(fault))
+            await self._close_unanswered(row, str(fault))
             raise
         except asyncio.CancelledError:
-            await _shortly(row.close("failed", error=self._why_ended()))
+            await _shortly(self._close_unanswered(row, self._why_ended()))
             raise
         except BaseException as error:
-            await _shortly(row.close("failed", error=f"{type(error).__name__} in brain-llm"))
+            await _shortly(self._close_unanswered(row, f"{type(error).__name__} in brain-llm"))
             raise
         return await self._judged(connection, reply, row)
+
+    async def _close_unanswered(self, row: Row, error: str) -> None:
+        """Close the row of a call that has no whole answer, with what had come of it."""
+        heard = self.hearing
+        text = None if heard is None else self.mask.answer(heard.text) or None
+        await row.close("failed", error=error, answer=text, first_token=None if heard is None else heard.first_token)
 
     def _why_ended(self) -> str:
         over = monotonic() - self.began >= self.question.limit * 0.98 - 0.01
@@ -193,8 +212,8 @@ class _Asking:
 
     def _count(self, reply: Reply) -> None:
         if reply.input_tokens is None or reply.output_tokens is None:
-            self.totals.counted = False
             return
+        self.totals.counted += 1
         self.totals.input_tokens += reply.input_tokens
         self.totals.output_tokens += reply.output_tokens
 
@@ -229,15 +248,16 @@ class _Asking:
                 if pause >= rest:
                     row.failed_attempt(text, None)
                     raise Fault(
-                        f"{text}; the next attempt is due in {pause:g} s and the time limit of {self.question.limit:g} s "
-                        f"leaves {max(rest, 0):.3g} s: set timeout= higher{_times(row.attempts)}"
+                        f"{text}; the next attempt is due in {pause:g} s and the time limit of "
+                        f"{self.question.limit:g} s leaves {max(rest, 0):.3g} s: set timeout= higher"
+                        + _times(row.attempts)
                     ) from None
                 row.failed_attempt(text, pause)
                 self.ctx.live(f"\n[{text}; asking again in {pause:g} s]\n")
                 await asyncio.sleep(pause)
 
     async def _once(self, connection: Connection, turns: Sequence[Turn]) -> Reply:
-        from brain_llm.call import call
+        from brain_llm.call import Hearing, call
         from brain_llm.clients import model_of, takes_schema
 
         shape, system = self.question.shape, self.question.system
@@ -246,6 +266,7 @@ class _Asking:
             system = f"{system}\n\n{_in_words(shape)}" if system else _in_words(shape)
             shape = None
         live = LiveMask(self.mask)
+        self.hearing = Hearing(lambda text: self.ctx.live(live.feed(text)))
         try:
             return await call(
                 self.endpoint,
@@ -254,7 +275,7 @@ class _Asking:
                 system,
                 shape=shape,
                 stall=self.question.stall,
-                on_text=lambda text: self.ctx.live(live.feed(text)),
+                hearing=self.hearing,
             )
         finally:
             self.ctx.live(live.rest())
@@ -303,8 +324,8 @@ def nothing_in(reply: Reply, endpoint: Endpoint, mask: Mask) -> str | None:
         )
     if empty and reply.reasoning:
         return (
-            f"model '{endpoint.model}' reasoned and answered nothing; say in the prompt what the answer is to be, or set "
-            "model= to another"
+            f"model '{endpoint.model}' reasoned and answered nothing; say in the prompt what the answer is to be, or "
+            "set model= to another"
         )
     if empty:
         stopped = f" (it stopped with '{mask.error(reply.finish)}')" if reply.finish not in (None, "stop") else ""
@@ -335,7 +356,6 @@ def _again(problem: str) -> str:
 
 async def _shortly(closing: Any) -> None:
     """Write how a call has ended though the step is being ended; a database that is away does not hold that up."""
-    try:
+    # Where that fails the row stays open, which says that nobody knows.
+    with suppress(Exception):
         await asyncio.wait_for(closing, CLOSING)
-    except Exception:  # noqa: BLE001, S110 - the row stays open, which says that nobody knows
-        pass

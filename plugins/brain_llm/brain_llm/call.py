@@ -71,18 +71,17 @@ async def call(
     *,
     shape: Shape | None,
     stall: float,
-    on_text: Callable[[str], None],
+    hearing: Hearing,
 ) -> Reply:
-    """Send one request and return the whole answer; Fault says what went wrong. `on_text` hears the text as it comes.
+    """Send one request and return the whole answer; Fault says what went wrong.
 
-    With a `shape` the model is given its schema beside the prompt.
+    `hearing` hears the text as it comes. With a `shape` the model is given its schema beside the prompt.
     """
     watch = Watch(endpoint)
     token = WATCH.set(watch)
-    reader = _Reader(on_text)
     try:
         async with asyncio.timeout(stall) as guard:
-            reader.alive = lambda: guard.reschedule(asyncio.get_running_loop().time() + stall)
+            hearing.alive = lambda: guard.reschedule(asyncio.get_running_loop().time() + stall)
             async with model_request_stream(
                 model_of(endpoint, connection),
                 _messages(turns, system),
@@ -91,12 +90,12 @@ async def call(
                 instrument=False,
             ) as stream:
                 async for event in stream:
-                    reader.take(event)
-        return _judged(stream.get(), reader, watch)
+                    hearing.take(event)
+        return _judged(stream.get(), hearing, watch)
     except TimeoutError:
         if not guard.expired():
             raise
-        raise faults.stalled(endpoint, stall, reader.first_token is None) from None
+        raise faults.stalled(endpoint, stall, hearing.first_token is None) from None
     except (StepFailed, asyncio.CancelledError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a library makes of what a server sends
@@ -105,16 +104,22 @@ async def call(
         WATCH.reset(token)
 
 
-class _Reader:
-    """Takes the events of a stream: counts what comes, and passes text on."""
+class Hearing:
+    """Takes the events of a stream: counts what comes, keeps the text and passes it on."""
 
-    def __init__(self, on_text: Callable[[str], None]) -> None:
+    def __init__(self, on_text: Callable[[str], None] = lambda text: None) -> None:
         self._on_text = on_text
+        self._pieces: list[str] = []
         self._began = monotonic()
         self.alive: Callable[[], None] = lambda: None
         self.first_token: float | None = None
         self.size = 0
         self.reasoning = 0
+
+    @property
+    def text(self) -> str:
+        """What the model has said so far, reasoning left out."""
+        return "".join(self._pieces)
 
     def take(self, event: Any) -> None:
         part = event.part if isinstance(event, PartStartEvent) else None
@@ -134,6 +139,7 @@ class _Reader:
         if self.size > MAX_ANSWER:
             raise _TooMuch
         if isinstance(part, TextPart) or isinstance(delta, TextPartDelta):
+            self._pieces.append(text)
             self._on_text(text)
         else:
             self.reasoning += len(text)
@@ -173,7 +179,7 @@ def _parameters(shape: Shape | None) -> ModelRequestParameters:
     )
 
 
-def _judged(response: ModelResponse, reader: _Reader, watch: Watch) -> Reply:
+def _judged(response: ModelResponse, hearing: Hearing, watch: Watch) -> Reply:
     details = response.provider_details or {}
     finish = details.get("finish_reason") or details.get("stop_reason")
     refusal = details.get("refusal")
@@ -181,7 +187,7 @@ def _judged(response: ModelResponse, reader: _Reader, watch: Watch) -> Reply:
         raise faults.dropped(watch.endpoint, "the stream ended without saying that it is complete")
     usage = response.usage
     counted = not getattr(usage, "unmeasured_requests", 0) and bool(usage.input_tokens or usage.output_tokens)
-    reasoning = reader.reasoning or int((usage.details or {}).get("reasoning_tokens", 0))
+    reasoning = hearing.reasoning or int((usage.details or {}).get("reasoning_tokens", 0))
     return Reply(
         text="".join(part.content for part in response.parts if isinstance(part, TextPart)),
         reasoning=reasoning,
@@ -191,7 +197,7 @@ def _judged(response: ModelResponse, reader: _Reader, watch: Watch) -> Reply:
         usage=usage if counted else None,
         input_tokens=usage.input_tokens if counted else None,
         output_tokens=usage.output_tokens if counted else None,
-        first_token=reader.first_token,
+        first_token=hearing.first_token,
     )
 
 

@@ -40,7 +40,6 @@ async def check_all(settings: LLMSettings, *, seconds: float) -> list[Checked]:
     names: list[tuple[str, str | None]] = [(name, name) for name in sorted(settings.models)]
     if settings.model is not None or settings.provider_url is not None or not names:
         names.insert(0, ("(default)", None))
-    await loaded()
     return await asyncio.gather(*(one(name, called) for name, called in names))
 
 
@@ -49,6 +48,10 @@ async def _check(name: str, called: str | None, settings: LLMSettings, seconds: 
         endpoint = endpoint_of(Wanted("", called), settings)
     except StepFailed as problem:
         return Checked(name, called or settings.model, settings.provider_url, str(problem), None)
+    try:
+        await loaded(endpoint.protocol)
+    except StepFailed as problem:
+        return Checked(name, endpoint.model, endpoint.url, str(problem), None)
     began = monotonic()
     try:
         await asyncio.wait_for(_answers(endpoint, seconds), seconds)
@@ -63,7 +66,7 @@ async def _check(name: str, called: str | None, settings: LLMSettings, seconds: 
 
 async def _answers(endpoint: Endpoint, seconds: float) -> None:
     """Return when the model has answered anything, even if it was cut off; Fault says what is wrong."""
-    from brain_llm.call import Turn, call
+    from brain_llm.call import Hearing, Turn, call
     from brain_llm.catalog import models_at
     from brain_llm.clients import connection_to
 
@@ -77,7 +80,7 @@ async def _answers(endpoint: Endpoint, seconds: float) -> None:
                 None,
                 shape=None,
                 stall=seconds,
-                on_text=lambda text: None,
+                hearing=Hearing(),
             )
         except Fault as fault:
             if fault.kind not in ("model", "missing"):

@@ -6,13 +6,12 @@ Imports the providers' libraries: import this module only where a call is about 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import httpx2
-
 from brain_core import StepFailed
-from brain_llm.endpoint import PROVIDERS, Endpoint
+from brain_llm.endpoint import PROVIDERS, Endpoint, Protocol
 from brain_llm.wire import Client
 
 if TYPE_CHECKING:
@@ -27,37 +26,41 @@ NO_KEY = "none"
 class Connection:
     """The connections to one server in one event loop, and what is known of its models."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, forget: Callable[[], object]) -> None:
+        self._forget = forget
         self.http = Client()
         self.models: dict[str, Model[Any]] = {}
         self.prompted: set[str] = set()
         """Models that cannot be given a schema: they are told it in words."""
         self._users = 0
-        self._used_at = loop.time()
+        self._uses = 0
+        self._free = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Connection:
         self._users += 1
+        self._uses += 1
+        self._free.clear()
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="brain-llm-connections")
         return self
 
     def __exit__(self, *error: object) -> None:
         self._users -= 1
-        self._used_at = asyncio.get_running_loop().time()
+        if not self._users:
+            self._free.set()
 
     async def _keep(self) -> None:
         """Close the connections once nobody has used them for a while, or when the loop ends and cancels its tasks."""
-        loop = asyncio.get_running_loop()
         try:
-            while self._users or loop.time() - self._used_at < IDLE:
-                await asyncio.sleep(IDLE / 2)
+            uses = -1
+            while uses != self._uses:
+                await self._free.wait()
+                uses = self._uses
+                await asyncio.sleep(IDLE)
         finally:
-            # Whoever comes from here on gets a client of its own.
-            http, self.http = self.http, Client()
-            self.models.clear()
-            self._keeper = None
-            await http.aclose()
+            self._forget()
+            await self.http.aclose()
 
 
 _connections: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str, str | None], Connection]] = (
@@ -71,7 +74,7 @@ def connection_to(endpoint: Endpoint) -> Connection:
     mine = _connections.setdefault(loop, {})
     key = (endpoint.protocol, endpoint.url, endpoint.secret)
     if (found := mine.get(key)) is None:
-        found = mine[key] = Connection(loop)
+        found = mine[key] = Connection(lambda: mine.pop(key, None))
     return found
 
 
@@ -83,10 +86,27 @@ def model_of(endpoint: Endpoint, connection: Connection) -> Model[Any]:
     return found
 
 
-def _timeout() -> httpx2.Timeout:
-    from brain_llm.wire import CONNECT
+def load_libraries(protocol: Protocol) -> None:
+    """Import what a protocol needs, which takes seconds; called in a thread. StepFailed when it is not installed."""
+    from importlib import import_module
 
-    return httpx2.Timeout(None, connect=CONNECT)
+    names = ["pydantic_ai.direct", "genai_prices"]
+    if protocol == "anthropic":
+        names += ["anthropic", "pydantic_ai.models.anthropic", "pydantic_ai.providers.anthropic"]
+        names += ["anthropic.resources.beta.messages", "anthropic.resources.messages"]
+    else:
+        names += ["openai", "pydantic_ai.models.openai", "pydantic_ai.providers.openai_compatible"]
+        names += ["pydantic_ai.providers.openai", "openai.resources.chat.completions"]
+    try:
+        for name in names:
+            import_module(name)
+    except ImportError as error:
+        raise StepFailed(
+            f"the library for {protocol} is not installed ({error.name} is missing); install brain-llm[{protocol}] into "
+            "the environment of brain"
+            if protocol == "anthropic"
+            else f"{error.name} is missing; install brain-llm again"
+        ) from None
 
 
 def _openai(endpoint: Endpoint, http: Client) -> Model[Any]:
@@ -97,11 +117,7 @@ def _openai(endpoint: Endpoint, http: Client) -> Model[Any]:
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
     client = AsyncOpenAI(
-        base_url=endpoint.url,
-        api_key=endpoint.secret or NO_KEY,
-        http_client=http,
-        max_retries=0,
-        timeout=_timeout(),
+        base_url=endpoint.url, api_key=endpoint.secret or NO_KEY, http_client=http, max_retries=0, timeout=http.timeout
     )
     if endpoint.url == PROVIDERS["openai"].url:
         return OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=client))
@@ -113,21 +129,12 @@ def _openai(endpoint: Endpoint, http: Client) -> Model[Any]:
 
 
 def _anthropic(endpoint: Endpoint, http: Client) -> Model[Any]:
-    try:
-        from anthropic import AsyncAnthropic
-        from pydantic_ai.models.anthropic import AnthropicModel
-        from pydantic_ai.providers.anthropic import AnthropicProvider
-    except ImportError:
-        raise StepFailed(
-            f"model 'anthropic:{endpoint.model}' needs the library of Anthropic; install brain-llm[anthropic] "
-            "into the environment of brain"
-        ) from None
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
     client = AsyncAnthropic(
-        base_url=endpoint.url,
-        api_key=endpoint.secret or NO_KEY,
-        http_client=cast(Any, http),
-        max_retries=0,
-        timeout=cast(Any, _timeout()),
+        base_url=endpoint.url, api_key=endpoint.secret or NO_KEY, http_client=http, max_retries=0, timeout=http.timeout
     )
     return AnthropicModel(endpoint.model, provider=AnthropicProvider(anthropic_client=client))
 

@@ -78,7 +78,8 @@ def endpoint_of(step: Wanted, settings: LLMSettings) -> Endpoint:
     called = step.model or base.model
     if called is None:
         raise StepFailed(
-            "no model is configured; set model= in the step, or THE_BRAIN_LLM_MODEL (model in [plugins.llm] of brain.toml)"
+            "no model is configured; set model= in the step, or THE_BRAIN_LLM_MODEL (model in [plugins.llm] of "
+            "brain.toml)"
         )
     named = settings.models.get(called)
     places = [step._replace(model=None), base._replace(model=None)] if named else [step, base]
@@ -170,6 +171,7 @@ def _no_server(called: str, settings: LLMSettings) -> str:
     else:
         guess = ""
     return (
-        f"no server is configured for model {shown}{guess}; set provider_url= in the step or THE_BRAIN_LLM_PROVIDER_URL "
-        f"(such as {EXAMPLE}), or write the model with its provider ({', '.join(f'{name}:…' for name in PROVIDERS)})"
+        f"no server is configured for model {shown}{guess}; set provider_url= in the step or "
+        f"THE_BRAIN_LLM_PROVIDER_URL (such as {EXAMPLE}), or write the model with its provider "
+        f"({', '.join(f'{name}:…' for name in PROVIDERS)})"
     )

@@ -30,7 +30,7 @@ _NO_MODEL = re.compile(r"model[_ ]not[_ ]found|model\b.*\b(?:not found|does not 
 
 
 class Fault(StepFailed):
-    """A call has failed. `transient` ones may succeed when tried again; `wait` is what the server asks for, in seconds."""
+    """A call has failed. `transient` ones may succeed when tried again; `wait`: seconds that the server asks for."""
 
     def __init__(self, message: str, *, transient: bool = False, wait: float | None = None, kind: str = "") -> None:
         super().__init__(message)
@@ -191,12 +191,8 @@ def not_json(endpoint: Endpoint, body: str) -> Fault:
     if looks_like_html(body):
         return web_page(endpoint, body, 200)
     begins = one_line(body, 80)
-    return Fault(
-        f"{endpoint.url} answers with what is not JSON ({begins!r}); set provider_url to an OpenAI-compatible API"
-        if endpoint.protocol == "openai"
-        else f"{endpoint.url} answers with what is not JSON ({begins!r}); set provider_url to the API of {endpoint.provider}",
-        kind="json",
-    )
+    api = "an Anthropic-compatible API" if endpoint.protocol == "anthropic" else "an OpenAI-compatible API"
+    return Fault(f"{endpoint.url} answers with what is not JSON ({begins!r}); set provider_url to {api}", kind="json")
 
 
 def stalled(endpoint: Endpoint, seconds: float, first: bool) -> Fault:
@@ -210,13 +206,14 @@ def stalled(endpoint: Endpoint, seconds: float, first: bool) -> Fault:
 
 def too_large(endpoint: Endpoint, what: str, limit: int, unit: str) -> Fault:
     return Fault(
-        f"{endpoint.provider} sends {what} of over {limit:,} {unit} and was cut off; set max_tokens= to bound the answer",
+        f"{endpoint.provider} sends {what} of over {limit:,} {unit} and was cut off; set max_tokens= to bound the "
+        "answer",
         kind="large",
     )
 
 
 def in_stream(endpoint: Endpoint, status: int | None, body: str) -> Fault:
     """Return the fault for an error that a server reports in the middle of a stream."""
-    if status is not None or _CONTEXT.search(body) or _FORMAT.search(body):
-        return refused(endpoint, status or 400, {}, body, datetime.now(UTC))
+    if (status is not None and status not in _TRANSIENT) or _CONTEXT.search(body) or _FORMAT.search(body):
+        return refused(endpoint, status if status and status not in _TRANSIENT else 400, {}, body, datetime.now(UTC))
     return Fault(f"{endpoint.provider} reports an error: {words_of(body)}", transient=True, kind="server")

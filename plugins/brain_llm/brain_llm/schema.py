@@ -132,7 +132,7 @@ def _of_schema(schema: dict[str, Any]) -> tuple[str, dict[str, Any], Callable[[A
         raise ValueError(f'output is a dict and no JSON schema ({shown}); write {{"type": "object", "properties": …}}')
 
     def check(value: Any) -> Any:
-        problems = [(error.json_path.removeprefix("$").removeprefix("."), error.message) for error in _first(validator, value)]
+        problems = [(error.json_path.lstrip("$."), error.message) for error in _first(validator, value)]
         if problems:
             raise BadAnswer(_told(iter(problems)))
         return value
@@ -191,7 +191,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _told(problems: Iterator[tuple[str, str]]) -> str:
-    lines = []
+    lines: list[str] = []
     for place, message in problems:
         if len(lines) == _SHOWN_PROBLEMS:
             lines.append("…")

@@ -88,7 +88,9 @@ class LLMStep(Step):
         endpoint = endpoint_of(wanted, settings)
         size = len(self.prompt) + len(self.system or "")
         if size > MAX_PROMPT:
-            raise StepFailed(f"the prompt has {size:,} characters and {MAX_PROMPT:,} are the limit; shorten what it takes in")
+            raise StepFailed(
+                f"the prompt has {size:,} characters and {MAX_PROMPT:,} are the limit; shorten what it takes in"
+            )
         if not self.prompt.strip():
             raise StepFailed("the prompt is empty once its placeholders are filled in; see to what they bring")
         # Late: the libraries of the providers take seconds to import, which only a step that asks should pay.

@@ -7,6 +7,7 @@ connection that breaks become a `Fault` each, which the libraries hand through.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -117,8 +118,8 @@ async def _judge(response: httpx2.Response, watch: Watch, *, streamed: bool) -> 
         raise faults.refused(endpoint, status, _headers(response), body, datetime.now(UTC))
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         raise faults.Fault(
-            f"{endpoint.provider} packs its answer ({faults.one_line(response.headers['content-encoding'], 40)}) though it "
-            "was asked not to; set provider_url to the server itself, without what stands between"
+            f"{endpoint.provider} packs its answer ({faults.one_line(response.headers['content-encoding'], 40)}) though "
+            "it was asked not to; set provider_url to the server itself, without what stands between"
         )
     kind = response.headers.get("content-type", "")
     if not streamed or kind.lower().startswith("text/event-stream"):
@@ -164,7 +165,8 @@ def _why(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner is not None and seen < 10:
         if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
+            # asyncio puts its own words there, with the address that the message has already.
+            return os.strerror(inner.errno) if inner.strerror.startswith("Connect call failed") else inner.strerror
         text = text or str(inner)
         inner = inner.__cause__ or inner.__context__
         seen += 1
