@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import asyncpg
 import pytest
+from brain_llm import LLMStep
+from brain_llm.plugin import brain_migrations
+from brain_llm.settings import LLMSettings
+
+from brain_core import Run, Workflow
+from brain_core.testing import run_workflow
 
 # The fixtures of the core's own tests.
 from tests.cli.conftest import Brain, brain
@@ -45,6 +53,75 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def served(server: ScriptedServer) -> Served:
     return Served(server.url, MODEL)
+
+
+class Asked(NamedTuple):
+    """How a run of one LLM step ended, and the rows of its calls."""
+
+    run: Run
+    calls: list[dict[str, Any]]
+
+    @property
+    def status(self) -> str:
+        return self.run.steps[0].status
+
+    @property
+    def output(self) -> Any:
+        return self.run.steps[0].output
+
+    @property
+    def error(self) -> str:
+        return self.run.steps[0].error or ""
+
+    @property
+    def details(self) -> Any:
+        return self.run.steps[0].details
+
+
+class Lab:
+    """Runs LLM steps in this process against the scripted server, recorded in a database of the test's own."""
+
+    def __init__(self, server: ScriptedServer, url: str, folder: Path) -> None:
+        self.server, self.url, self.folder = server, url, folder
+        self.defaults: dict[str, Any] = {"model": MODEL, "provider_url": server.url}
+
+    def step(self, **given: Any) -> LLMStep:
+        """Return a step that asks the server; what is given as None is left out."""
+        known = {"name": "ask", "prompt": "Say hello.", **self.defaults, **given}
+        return LLMStep(**{name: value for name, value in known.items() if value is not None})
+
+    async def run(self, *steps: LLMStep, settings: LLMSettings | None = None) -> Run:
+        return await run_workflow(
+            Workflow(name="asks", steps=steps),
+            self.url,
+            folder=self.folder,
+            tables=[brain_migrations()],
+            settings={LLMSettings: settings or LLMSettings()},
+        )
+
+    async def ask(self, settings: LLMSettings | None = None, **step: Any) -> Asked:
+        """Run one step and return how it ended."""
+        run = await self.run(self.step(**step), settings=settings)
+        return Asked(run, [row for row in await self.rows() if str(row["run_id"]) == run.id])
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Return the calls so far, the oldest first."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            rows = await connection.fetch("SELECT * FROM brain_llm.calls ORDER BY started_at, ordinal")
+            return [{**row, "tried": json.loads(row["tried"])} for row in rows]
+        finally:
+            await connection.close()
+
+    def named(self, text: str | None) -> str:
+        """Return a text with URL and HOST in place of where the server happens to listen."""
+        host = self.server.url.removeprefix("http://").removesuffix("/v1")
+        return (text or "").replace(self.server.url, "URL").replace(host, "HOST")
+
+
+@pytest.fixture
+def lab(server: ScriptedServer, database_url: str, tmp_path: Path) -> Lab:
+    return Lab(server, database_url, tmp_path)
 
 
 @pytest.fixture(scope="session")

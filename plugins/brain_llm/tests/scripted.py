@@ -78,7 +78,8 @@ class Talk:
 Act = Callable[[Request, Talk], Awaitable[None]]
 
 
-def _part(request: Request, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+def part(request: Request, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """Return one event of an answer."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return {**_head(request, "chat.completion.chunk"), "choices": [choice]}
 
@@ -114,8 +115,8 @@ def says(
         deltas += [{"refusal": refusal}] if refusal else []
         deltas += [{"content": piece} for piece in (text, *more) if piece]
         for delta in deltas:
-            await talk.event(_part(request, delta))
-        await talk.event(_part(request, {}, finish))
+            await talk.event(part(request, delta))
+        await talk.event(part(request, {}, finish))
         if usage is not None:
             await talk.event({**_head(request, "chat.completion.chunk"), "choices": [], "usage": usage})
         await talk.event("[DONE]")
@@ -166,7 +167,7 @@ def says_then_drops(*pieces: str) -> Act:
     async def act(request: Request, talk: Talk) -> None:
         await talk.begin()
         for piece in pieces:
-            await talk.event(_part(request, {"content": piece}))
+            await talk.event(part(request, {"content": piece}))
         talk.writer.transport.abort()
 
     return act
@@ -194,7 +195,7 @@ def says_and_stalls(*pieces: str) -> Act:
         if pieces:
             await talk.begin()
         for piece in pieces:
-            await talk.event(_part(request, {"content": piece}))
+            await talk.event(part(request, {"content": piece}))
         await _gone(talk)
 
     return act
@@ -207,7 +208,7 @@ def says_for_ever(piece: str, pause: float = 0.0) -> Act:
         await talk.begin()
         with suppress(ConnectionError):
             while not talk.writer.is_closing():
-                await talk.event(_part(request, {"content": piece}))
+                await talk.event(part(request, {"content": piece}))
                 await asyncio.sleep(pause)
 
     return act

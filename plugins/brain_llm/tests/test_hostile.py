@@ -1,0 +1,115 @@
+"""What a model answers stays data (G22): in every quoting of a shell command, in arguments and in prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .scripted import answers, says
+
+FLOW = '''
+from pydantic import BaseModel
+from brain_core import FunctionStep, Workflow
+from brain_llm import LLMStep
+from brain_shell import ShellStep
+
+class Said(BaseModel):
+    text: str
+
+def same(text):
+    return text
+
+HERE = """cat <<EOF
+{said}
+EOF"""
+QUOTED = """cat <<'EOF'
+{said}
+EOF"""
+
+workflow = Workflow(name="hostile", inputs={"secret": "s3cret-value"}, steps=[
+    LLMStep(name="said", prompt="Say something."),
+    LLMStep(name="typed", prompt="Say something as JSON.", output=Said),
+    ShellStep(name="bare", command="printf %s {said}"),
+    ShellStep(name="double", command='printf %s "{said}"'),
+    ShellStep(name="single", command="printf %s '{said}'"),
+    ShellStep(name="inner", command='printf %s "$(printf %s {said})"'),
+    ShellStep(name="here", command=HERE),
+    ShellStep(name="quoted", command=QUOTED),
+    ShellStep(name="through", command="cat", stdin="{said}"),
+    ShellStep(name="variable", command='printf %s "$V"', env={"V": "{said}"}),
+    ShellStep(name="field", command="printf %s {typed.text}"),
+    ShellStep(name="chosen", command="case {said} in yes) touch hit;; *) echo other;; esac"),
+    FunctionStep(name="python", function=same, args={"text": "{said}"}),
+    LLMStep(name="again", prompt="You said: {said}"),
+])
+'''
+
+HOSTILE = {
+    "substitution": "$(touch hit) `touch hit` ${HOME} $((1+1))",
+    "quotes": "'; touch hit; '\"; touch hit; \"",
+    "end of a here-document": "EOF\ntouch hit\nEOF",
+    "new lines": "a\ntouch hit\n; touch hit",
+    "options": "-rf --help -e 'touch hit'",
+    "placeholders": "{inputs.secret} {{inputs.secret}} {previous.said} {run.id} {env.PATH}",
+    "a chain": "x && touch hit || touch hit | touch hit & touch hit > hit",
+    "globs": "* ? [a-z] ~ ~root {a,b} !! \\",
+    "a terminal": "\x1b]0;title\x07\x1b[2J\x1b[31mred",
+    "odd letters": "\u202egnp.exe \u0000 \ud7ff \U0001f4a3 é",
+    "python": "__import__('os').system('touch hit')",
+    "a fence": "```sh\ntouch hit\n```",
+    "json": '{"text": "$(touch hit)", "__class__": {"a": 1}}',
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_an_answer_is_never_code(server, served, brain, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "work"
+    (folder / "hostile.py").write_text(FLOW)
+    server.will(says(text), answers({"text": text}), says("done"))
+    done = brain("run", "--json", "hostile.py", env=served.environment)
+    assert done.returncode == 0, done.stderr
+    outputs = {step["name"]: step["output"] for step in json.loads(done.stdout)["steps"]}
+    # A NUL is made visible when it is stored, and nothing else is changed.
+    said = outputs["said"]
+    assert said == text.replace(
+        "\x00", said[text.find("\x00") :][: len(said) - len(text) + 1] if "\x00" in text else ""
+    )
+    for name in ("bare", "double", "single", "inner", "through", "variable", "python"):
+        assert outputs[name] == said, name
+    assert outputs["typed"] == {"text": said}
+    assert outputs["field"] == said
+    assert outputs["chosen"] == "other"
+    # In a here-document the value ends before the document does.
+    assert outputs["here"] == outputs["quoted"] == said
+    assert server.requests[-1].texts == [f"You said: {said}"]
+    assert "s3cret-value" not in json.dumps(outputs)
+    assert not list(tmp_path.rglob("hit*"))
+
+
+def test_what_people_are_shown_holds_nothing_that_a_terminal_obeys(server, served, brain, tmp_path: Path) -> None:
+    (tmp_path / "work" / "asks.py").write_text(
+        "from brain_core import Workflow\nfrom brain_llm import LLMStep\n"
+        "workflow = Workflow(name='asks', steps=[LLMStep(name='ask', prompt='Say something.')])\n"
+    )
+    server.will(says("safe \x1b]0;title\x07", "\x1b[2J and \x9b31m on"))
+    done = brain("run", "-v", "asks.py", env=served.environment)
+    assert done.returncode == 0, done.stderr
+    run = brain("history", "--json").stdout
+    shown = brain("show", json.loads(run)[0]["id"])
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout + done.stderr + shown.stdout)
+
+
+@pytest.mark.parametrize(
+    "command", ['sh -c "{said}"', "eval {said}", "{said}", "python3 -c {said}", "echo {said} | sh", "ssh host {said}"]
+)
+def test_a_command_made_of_an_answer_is_refused_when_the_file_is_loaded(brain, tmp_path: Path, command: str) -> None:
+    (tmp_path / "work" / "acts.py").write_text(
+        "from brain_core import Workflow\nfrom brain_llm import LLMStep\nfrom brain_shell import ShellStep\n"
+        "workflow = Workflow(name='acts', steps=[LLMStep(name='said', prompt='Say a command.'),"
+        f" ShellStep(name='act', command={command!r})])\n"
+    )
+    done = brain("validate", "acts.py")
+    assert done.returncode == 1
+    assert "act" in done.stderr + done.stdout
