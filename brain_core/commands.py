@@ -25,6 +25,7 @@ from brain_core.cli.output import (
     table,
     visible,
 )
+from brain_core.cli.values import read_since
 from brain_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "number",
     "one_line",
     "print_json",
+    "read_since",
     "run_with_query",
     "shorten",
     "status",

@@ -25,6 +25,8 @@ NOT_SETTINGS = ("THE_BRAIN_TEST_",)
 """Beginnings of variables that are not ours to judge: the test suite's own."""
 
 Values = dict[str, Any]
+SHORT = "short"
+"""Stands for the origin of what a plugin's own variable gives, such as THE_BRAIN_LLM_MODEL."""
 
 
 def default_home() -> Path:
@@ -158,10 +160,11 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | N
     `overrides` are values from flags; `start` is where the search for brain.toml begins (the working directory).
     """
     file, from_file = _read_file(start)
-    _refuse_unknown_variables()
+    short = _short_variables()
     from_environment = _read_environment()
     layers: list[tuple[Values, str | None]] = [
         (from_file, str(file)),
+        (short, SHORT),
         (from_environment, None),
         (dict(overrides or {}), "flag"),
     ]
@@ -172,7 +175,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | N
             both = isinstance(value, dict) and isinstance(merged.get(name), dict)
             merged[name] = _merge(merged[name], value) if both else value
             for path in _paths(name, value):
-                origins[path] = origin or PREFIX + path.upper().replace(".", "__")
+                origins[path] = _variable(path, short=origin == SHORT) if origin in (None, SHORT) else str(origin)
     try:
         return LoadedSettings(Settings(**merged), origins, file)
     except ValidationError as error:
@@ -213,16 +216,62 @@ def _read_environment() -> Values:
     return found
 
 
-def _refuse_unknown_variables() -> None:
+def _variable(path: str, *, short: bool) -> str:
+    """Return the variable that gives a setting; `short`: a plugin's own, THE_BRAIN_LLM_MODEL."""
+    name = path.upper().replace(".", "__")
+    return PREFIX + (name.removeprefix("PLUGINS__").replace("__", "_", 1) if short else name)
+
+
+def _short_variables() -> Values:
+    """Return what variables of installed plugins give (THE_BRAIN_LLM_MODEL, nested ones with `__`), as texts.
+
+    ConfigError for a variable that is nobody's.
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields if name != "retention"}
     known |= {f"{PREFIX}RETENTION__{name.upper()}" for name in Retention.model_fields}
-    for variable in os.environ:
+    keys: list[str] | None = None
+    found: Values = {}
+    for variable, value in os.environ.items():
         upper = variable.upper()
         if not upper.startswith(PREFIX) or upper.startswith(NOT_SETTINGS) or upper in known:
             continue
         if upper.startswith(PREFIX + "PLUGINS__"):
             continue
-        raise ConfigError(f"{variable} is no setting{nearest(upper, known)}; `brain config` lists them")
+        keys = _plugin_keys() if keys is None else keys
+        rest = upper.removeprefix(PREFIX).lower()
+        key = next((key for key in keys if rest.startswith(f"{key}_") and len(rest) > len(key) + 1), None)
+        if key is None:
+            raise ConfigError(f"{variable} is no setting{nearest(upper, known)}; `brain config` lists them")
+        if not value:
+            continue
+        at = found.setdefault(key, {})
+        *tables, name = rest.removeprefix(f"{key}_").split("__")
+        for table in tables:
+            at = at.setdefault(table, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"{variable} and another variable set the same setting; leave one out")
+        if name in at:
+            raise ConfigError(f"{variable} and another variable set the same setting; leave one out")
+        at[name] = _read_value(value)
+    return {"plugins": found} if found else {}
+
+
+def _read_value(text: str) -> Any:
+    """Return lists and tables, which a variable holds as JSON, as such; anything else stays text."""
+    if text[:1] in "[{":
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _plugin_keys() -> list[str]:
+    """Return the keys of the installed plugins, the longest first. Late: only a variable of a plugin asks for them."""
+    from importlib.metadata import entry_points
+
+    keys = {entry.name.replace("-", "_").replace(".", "_").lower() for entry in entry_points(group="brain")}
+    return sorted(keys, key=len, reverse=True)
 
 
 def _read_file(start: Path | None) -> tuple[Path | None, Values]:

@@ -149,3 +149,41 @@ def test_a_folder_that_may_not_be_read_is_one_line() -> None:
     assert done.stdout == (
         f"{folder}/brain.toml may not be read, and could hold settings; change to another folder or its rights\n"
     )
+
+
+def test_a_plugin_has_variables_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brain.toml").write_text("[plugins.cron]\ntimezone = 'UTC'\n[plugins.shell]\npass_env = ['A']")
+    monkeypatch.setenv("THE_BRAIN_CRON_TIMEZONE", "Asia/Tehran")
+    monkeypatch.setenv("THE_BRAIN_SHELL_PASS_ENV", '["B", "C"]')
+    monkeypatch.setenv("THE_BRAIN_SHELL_INNER__TABLE__KEY", "x")
+    monkeypatch.setenv("THE_BRAIN_SHELL_EMPTY", "")
+    loaded = load_settings(start=tmp_path)
+    assert loaded.settings.plugins == {
+        "cron": {"timezone": "Asia/Tehran"},
+        "shell": {"pass_env": ["B", "C"], "inner": {"table": {"key": "x"}}},
+    }
+    assert loaded.origin("plugins.cron.timezone") == "THE_BRAIN_CRON_TIMEZONE"
+    assert loaded.origin("plugins.shell.pass_env") == "THE_BRAIN_SHELL_PASS_ENV"
+    # The long way of writing it goes over the short one.
+    monkeypatch.setenv("THE_BRAIN_PLUGINS__CRON__TIMEZONE", "Asia/Tokyo")
+    loaded = load_settings(start=tmp_path)
+    assert loaded.settings.plugins["cron"] == {"timezone": "Asia/Tokyo"}
+    assert loaded.origin("plugins.cron.timezone") == "THE_BRAIN_PLUGINS__CRON__TIMEZONE"
+
+
+def test_a_variable_of_no_installed_plugin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("THE_BRAIN_CRONN_TIMEZONE", "THE_BRAIN_CRON_", "THE_BRAIN_CRON"):
+        monkeypatch.setenv(name, "UTC")
+        with pytest.raises(ConfigError, match=f"^{name} is no setting"):
+            load_settings(start=tmp_path)
+        monkeypatch.delenv(name)
+
+
+def test_two_variables_of_a_plugin_that_contradict_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for names in (("THE_BRAIN_CRON_A", "THE_BRAIN_CRON_A__B"), ("THE_BRAIN_CRON_A__B", "THE_BRAIN_CRON_A")):
+        for name in names:
+            monkeypatch.setenv(name, "1")
+        with pytest.raises(ConfigError, match="set the same setting"):
+            load_settings(start=tmp_path)
+        for name in names:
+            monkeypatch.delenv(name)

@@ -102,8 +102,7 @@ def load_libraries(protocol: Protocol) -> None:
             import_module(name)
     except ImportError as error:
         raise StepFailed(
-            f"the library for {protocol} is not installed ({error.name} is missing); install brain-llm[{protocol}] into "
-            "the environment of brain"
+            f"the library of Anthropic is not installed ({error.name} is missing); install brain-llm[anthropic]"
             if protocol == "anthropic"
             else f"{error.name} is missing; install brain-llm again"
         ) from None

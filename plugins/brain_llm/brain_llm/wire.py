@@ -117,9 +117,10 @@ async def _judge(response: httpx2.Response, watch: Watch, *, streamed: bool) -> 
         body, _ = await read_some(response, watch, MAX_ERROR_BODY)
         raise faults.refused(endpoint, status, _headers(response), body, datetime.now(UTC))
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        packed = faults.one_line(response.headers["content-encoding"], 40)
         raise faults.Fault(
-            f"{endpoint.provider} packs its answer ({faults.one_line(response.headers['content-encoding'], 40)}) though "
-            "it was asked not to; set provider_url to the server itself, without what stands between"
+            f"{endpoint.provider} packs its answer ({packed}) though it was asked not to; set provider_url to the server "
+            "itself, without what stands between"
         )
     kind = response.headers.get("content-type", "")
     if not streamed or kind.lower().startswith("text/event-stream"):
@@ -166,7 +167,8 @@ def _why(error: BaseException) -> str:
     while inner is not None and seen < 10:
         if isinstance(inner, OSError) and inner.strerror:
             # asyncio puts its own words there, with the address that the message has already.
-            return os.strerror(inner.errno) if inner.strerror.startswith("Connect call failed") else inner.strerror
+            own = inner.errno is not None and inner.strerror.startswith("Connect call failed")
+            return os.strerror(inner.errno or 0) if own else inner.strerror
         text = text or str(inner)
         inner = inner.__cause__ or inner.__context__
         seen += 1
