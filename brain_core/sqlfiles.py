@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(r"^-- (name|part): (\w+)\n(.*?)(?=^-- (?:name|part): |\Z)", re.MULTILINE | re.DOTALL)
 _INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"\d{4}_[a-z0-9_]+")
+_QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|(\$\w*\$).*?\1", re.DOTALL)
+_TRANSACTION = re.compile(
+    r"(?:^|;)\s*(BEGIN(?!\s+ATOMIC)|COMMIT|ROLLBACK(?!\s+TO)|ABORT|START\s+TRANSACTION)\b", re.IGNORECASE
+)
 _PURPOSE = re.compile(r"-- *\S")
 
 
@@ -62,6 +66,8 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
         number = int(file.stem.partition("_")[0])
         if number != len(found) + 1:
             raise ValueError(f"{file.name} should be number {len(found) + 1:04}: they count up from 0001 without a gap")
+        if ends := _TRANSACTION.search(_QUOTED.sub(" ", text)):
+            raise ValueError(f"{file.name} has {ends[1]}; it is applied in a transaction with the note that it was")
         found.append(Migration(number, file.stem, hashlib.sha256(text.encode()).hexdigest(), text))
     if not found:
         raise ValueError(f"there are no migrations in {folder}")

@@ -133,11 +133,6 @@ async def _apply_one(session: Session, distribution: str, migration: Migration) 
             raise
         place = _line(migration.text, getattr(error, "position", None))
         raise DatabaseError(f"migration {migration.name} of {distribution} fails{place}: {one_line(error)}") from error
-    if not session.connection.is_in_transaction():
-        raise DatabaseError(
-            f"migration {migration.name} of {distribution} ends the transaction that it is applied in; "
-            "leave BEGIN, COMMIT and ROLLBACK out of it"
-        )
     await session.fetch("schema_note", distribution, migration.number, migration.name, migration.checksum)
 
 
