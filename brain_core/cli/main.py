@@ -65,7 +65,7 @@ class LazyGroup(TyperGroup):
     _of_plugins: dict[str, Any] | None = None
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return [*COMMANDS, *BUILT_IN, *self.plugin_commands(quiet=ctx.resilient_parsing)]
+        return [*COMMANDS, *BUILT_IN, *self.plugin_help(quiet=ctx.resilient_parsing)]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         if cmd_name not in COMMANDS:
@@ -80,8 +80,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         command = self.get_command(ctx, args[0])
-        if command is None and args[0] in BUILT_IN:
-            ctx.fail(f"the command '{args[0]}' is of a built-in plugin that is not active; see: brain plugins list")
+        if command is None and (kind := _kind_of_owner(args[0])):
+            ctx.fail(f"the command '{args[0]}' is of a {kind} that is not active; see: brain plugins list")
         if command is None and not ctx.resilient_parsing:
             guess = nearest(args[0], self.list_commands(ctx))
             ctx.fail(f"no such command '{output.one_line(args[0])}'{guess}")
@@ -98,9 +98,9 @@ class LazyGroup(TyperGroup):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
-        if found := self.plugin_commands():
+        if found := self.plugin_help():
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found.items()])
+                formatter.write_dl(list(found.items()))
 
     def invoke(self, ctx: typer.Context) -> None:  # type: ignore[override]
         # What a command returns is nothing to us; a plugin's must not be taken for an exit code.
@@ -111,8 +111,7 @@ class LazyGroup(TyperGroup):
         from typer._click.shell_completion import CompletionItem
 
         known = {**{name: text for name, (_, text) in COMMANDS.items()}, **BUILT_IN}
-        for name, command in self.plugin_commands(quiet=True).items():
-            known[name] = command.get_short_help_str()
+        known |= self.plugin_help(quiet=True)
         names = [CompletionItem(name, help=text) for name, text in known.items() if name.startswith(incomplete)]
         return names or [
             CompletionItem(option, help=getattr(parameter, "help", None))
@@ -120,6 +119,15 @@ class LazyGroup(TyperGroup):
             for option in getattr(parameter, "opts", [])
             if option.startswith("-") and incomplete.startswith("-") and option.startswith(incomplete)
         ]
+
+    def plugin_help(self, *, quiet: bool = False) -> dict[str, str]:
+        """Return the commands that plugins bring with a line of help each; none is loaded where all declare theirs."""
+        from brain_core.cli.plugin_commands import declared
+
+        if self._of_plugins is None and (known := declared()) is not None:
+            return {name: text for name, text in known.items() if name not in COMMANDS and name not in BUILT_IN}
+        found = self.plugin_commands(quiet=quiet)
+        return {name: command.get_short_help_str(200) for name, command in found.items()}
 
     def plugin_commands(self, *, quiet: bool = False) -> dict[str, Any]:
         """Return the commands that plugins bring, those of built-in ones left out.
@@ -141,6 +149,15 @@ class LazyGroup(TyperGroup):
                 elif not quiet:
                     output.note(f"brain: note: a plugin brings a command '{name}'; brain has its own, which stays")
         return self._of_plugins
+
+
+def _kind_of_owner(name: str) -> str | None:
+    """Return what kind of plugin declares a command, None when none does."""
+    from brain_core.cli.plugin_commands import declared
+
+    if name in BUILT_IN:
+        return "built-in plugin"
+    return "plugin" if name in (declared() or ()) else None
 
 
 def _ask_plugins(quiet: bool) -> list[tuple[str, Any]]:

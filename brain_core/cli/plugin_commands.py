@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -10,6 +12,7 @@ from typer.main import get_group
 from brain_core.errors import BrainError
 
 _BUILT_IN = "brain_core.builtin."
+_DECLARED = re.compile(rb"^BRAIN_COMMANDS = (\{.*\})\r?$", re.MULTILINE)
 
 
 def any_has(hook: str) -> bool:
@@ -18,13 +21,46 @@ def any_has(hook: str) -> bool:
     Loading the settings and the plugins costs more than all the rest of `brain --help`, and few plugins have it.
     A module whose text cannot be read, or that takes its names from elsewhere by `*`, counts as one that may.
     """
+    return any(_may_have(hook, text) for text in _texts())
+
+
+def declared() -> dict[str, str] | None:
+    """Return the commands, with a line of help each, that plugins declare in the texts of their modules.
+
+    A plugin does by a line `BRAIN_COMMANDS = {"name": "help"}`, as JSON, in the module of its entry point. None when
+    one that may bring commands declares none: then only loading them all tells.
+    """
+    import json
+
+    found: dict[str, str] = {}
+    for text in _texts():
+        if not _may_have("brain_commands", text):
+            continue
+        match = _DECLARED.search(text or b"")
+        try:
+            commands = json.loads(match[1]) if match else None
+        except ValueError:
+            commands = None
+        if not isinstance(commands, dict) or not all(isinstance(line, str) for line in commands.values()):
+            return None
+        found = {**commands, **found}
+    return found
+
+
+def _texts() -> Iterator[bytes | None]:
+    """Yield the text of each module that the entry points of plugins name, built-in ones left out; None: unknown."""
     from importlib.metadata import entry_points
 
-    modules = [entry.module for entry in entry_points(group="brain")]
-    return any(_may_have(hook.encode(), module) for module in modules if not module.startswith(_BUILT_IN))
+    for entry in entry_points(group="brain"):
+        if not entry.module.startswith(_BUILT_IN):
+            yield _text_of(entry.module)
 
 
-def _may_have(hook: bytes, module: str) -> bool:
+def _may_have(hook: str, text: bytes | None) -> bool:
+    return text is None or hook.encode() in text or b"import *" in text
+
+
+def _text_of(module: str) -> bytes | None:
     from importlib.machinery import PathFinder
 
     path = None
@@ -35,17 +71,16 @@ def _may_have(hook: bytes, module: str) -> bool:
         name = f"{name}.{part}" if name else part
         spec = PathFinder.find_spec(name, path)
         if spec is None:
-            return True
+            return None
         path = list(spec.submodule_search_locations or ())
     source = spec.origin if spec else None
     if source is None or not source.endswith(".py"):
-        return True
+        return None
     try:
         with open(source, "rb") as file:  # noqa: PTH123 - pathlib is not imported on this path
-            text = file.read()
+            return file.read()
     except OSError:
-        return True
-    return hook in text or b"import *" in text
+        return None
 
 
 def collect() -> tuple[list[tuple[str, Any]], list[str]]:

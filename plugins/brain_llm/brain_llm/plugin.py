@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from brain_core import Run, Step, Tables
     from brain_llm.settings import LLMSettings
 
+BRAIN_COMMANDS = {"llm": "See what models are asked, and whether they answer."}
+
 
 @hookimpl
 def brain_step_types() -> list[type[Step]]:

@@ -119,8 +119,8 @@ async def _judge(response: httpx2.Response, watch: Watch, *, streamed: bool) -> 
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         packed = faults.one_line(response.headers["content-encoding"], 40)
         raise faults.Fault(
-            f"{endpoint.provider} packs its answer ({packed}) though it was asked not to; set provider_url to the server "
-            "itself, without what stands between"
+            f"{endpoint.provider} packs its answer ({packed}) though it was asked not to; set provider_url to the "
+            "server itself, without what stands between"
         )
     kind = response.headers.get("content-type", "")
     if not streamed or kind.lower().startswith("text/event-stream"):
