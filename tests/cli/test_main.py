@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from brain_llm.plugin import BRAIN_COMMANDS as OF_PLUGINS
 
 from brain_core import __version__
 from brain_core.cli.main import BUILT_IN, COMMANDS
@@ -173,7 +174,7 @@ def test_completion_knows_the_lazy_commands(brain):
         env = {"_BRAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         return brain(env=env).stdout.split()
 
-    assert complete("brain ") == [*COMMANDS, *BUILT_IN]
+    assert complete("brain ") == [*COMMANDS, *BUILT_IN, *OF_PLUGINS]
     assert complete("brain hi") == ["history"]
     assert complete("brain --ver") == ["--version"]
     assert complete("brain history --li") == ["--limit"]
@@ -198,3 +199,18 @@ def test_an_unexpected_exception_keeps_its_traceback(brain, with_plugin):
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
     assert done.stderr.endswith("ZeroDivisionError: bug\n")
+
+
+def test_declared_commands_are_in_the_help_and_nothing_is_loaded_for_them(brain, with_plugin):
+    env = with_plugin(COMMAND_PLUGIN + 'BRAIN_COMMANDS = {"greet": "Says hello, it says."}\n')
+    done = brain("--help", env=env)
+    assert "  greet  Says hello, it says." in done.stdout
+    assert "imported" not in done.stderr
+    done = brain("greet", "--who", "ann", env=env)
+    assert (done.stdout, "imported" in done.stderr) == ("hello ann\n", True)
+
+
+def test_a_declared_command_of_a_plugin_that_is_not_active(brain):
+    done = brain("llm", "usage", env={"THE_BRAIN_PLUGINS__DISABLE": '["llm"]'})
+    assert done.returncode == 2
+    assert "the command 'llm' is of a plugin that is not active; see: brain plugins list" in done.stderr

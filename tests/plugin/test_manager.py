@@ -124,7 +124,7 @@ print(sorted(manager.step_types))
         "function | None",
         "None | None",
         "None | None",
-        "['FineOn', 'function', 'shell']",
+        "['FineOn', 'function', 'llm', 'shell']",
     ], done.stderr
 
 
