@@ -21,12 +21,12 @@ from brain_core import Run, Workflow
 from brain_core.testing import run_workflow
 
 # The fixtures of the core's own tests.
-from tests.cli.conftest import Brain, brain
+from tests.cli.conftest import Brain, brain, files, here
 from tests.daemon.conftest import House, house
 
 from .scripted import MODEL, ScriptedServer
 
-__all__ = ["Brain", "House", "brain", "house"]
+__all__ = ["Brain", "House", "brain", "files", "here", "house"]
 
 ROOT = Path(__file__).parents[3]
 SERVE = ROOT / "examples" / "local_model" / "serve.py"
@@ -117,6 +117,13 @@ class Lab:
         """Return a text with URL and HOST in place of where the server happens to listen."""
         host = self.server.url.removeprefix("http://").removesuffix("/v1")
         return (text or "").replace(self.server.url, "URL").replace(host, "HOST")
+
+
+@pytest.fixture
+def configured(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell `brain` in this process by its environment that the scripted server is the model."""
+    for name, value in served.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ CASES = [
     Case(
         "an error in the stream",
         broken_events('{"error": {"message": "slot failed", "type": "server_error", "code": null}}'),
-        "HOST cannot answer now (500): slot failed",
+        "HOST reports an error: slot failed",
     ),
     Case(
         "cut off half-way",

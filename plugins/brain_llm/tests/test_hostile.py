@@ -64,13 +64,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_an_answer_is_never_code(server, served, brain, tmp_path: Path, text: str) -> None:
-    folder = tmp_path / "work"
-    (folder / "hostile.py").write_text(FLOW)
+def test_an_answer_is_never_code(server, configured, here, files: Path, tmp_path: Path, text: str) -> None:
+    (files / "hostile.py").write_text(FLOW)
     server.will(says(text), answers({"text": text}), says("done"))
-    done = brain("run", "--json", "hostile.py", env=served.environment)
-    assert done.returncode == 0, done.stderr
-    outputs = {step["name"]: step["output"] for step in json.loads(done.stdout)["steps"]}
+    code, out, err = here("run", "--json", "hostile.py")
+    assert code == 0, err
+    outputs = {step["name"]: step["output"] for step in json.loads(out)["steps"]}
     # A NUL is made visible when it is stored, and nothing else is changed.
     said = outputs["said"]
     assert said == text.replace(
@@ -88,28 +87,27 @@ def test_an_answer_is_never_code(server, served, brain, tmp_path: Path, text: st
     assert not list(tmp_path.rglob("hit*"))
 
 
-def test_what_people_are_shown_holds_nothing_that_a_terminal_obeys(server, served, brain, tmp_path: Path) -> None:
-    (tmp_path / "work" / "asks.py").write_text(
+def test_what_people_are_shown_holds_nothing_that_a_terminal_obeys(server, configured, here, files: Path) -> None:
+    (files / "asks.py").write_text(
         "from brain_core import Workflow\nfrom brain_llm import LLMStep\n"
         "workflow = Workflow(name='asks', steps=[LLMStep(name='ask', prompt='Say something.')])\n"
     )
     server.will(says("safe \x1b]0;title\x07", "\x1b[2J and \x9b31m on"))
-    done = brain("run", "-v", "asks.py", env=served.environment)
-    assert done.returncode == 0, done.stderr
-    run = brain("history", "--json").stdout
-    shown = brain("show", json.loads(run)[0]["id"])
-    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout + done.stderr + shown.stdout)
+    code, out, err = here("run", "-v", "asks.py")
+    assert code == 0, err
+    run = json.loads(here("history", "--json")[1])[0]["id"]
+    assert not {"\x1b", "\x07", "\x9b"} & set(out + err + here("show", run)[1])
 
 
 @pytest.mark.parametrize(
     "command", ['sh -c "{said}"', "eval {said}", "{said}", "python3 -c {said}", "echo {said} | sh", "ssh host {said}"]
 )
-def test_a_command_made_of_an_answer_is_refused_when_the_file_is_loaded(brain, tmp_path: Path, command: str) -> None:
-    (tmp_path / "work" / "acts.py").write_text(
+def test_a_command_made_of_an_answer_is_refused_when_the_file_is_loaded(here, files: Path, command: str) -> None:
+    (files / "acts.py").write_text(
         "from brain_core import Workflow\nfrom brain_llm import LLMStep\nfrom brain_shell import ShellStep\n"
         "workflow = Workflow(name='acts', steps=[LLMStep(name='said', prompt='Say a command.'),"
         f" ShellStep(name='act', command={command!r})])\n"
     )
-    done = brain("validate", "acts.py")
-    assert done.returncode == 1
-    assert "act" in done.stderr + done.stdout
+    code, out, err = here("validate", "acts.py")
+    assert code == 1
+    assert "ShellStep 'act': line 1 of the command" in out + err

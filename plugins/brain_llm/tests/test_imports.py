@@ -43,13 +43,16 @@ def test_commands_import_no_library_of_a_provider(tmp_path, arguments):
     code = f"import sys; from brain_core.cli.main import main; sys.exit(main({arguments!r}))"
     loaded = _modules(code, tmp_path)
     assert not loaded & PROVIDERS
-    assert "brain_llm.plugin" in loaded
+    # For help its module is only read, never imported.
+    assert ("brain_llm.plugin" in loaded) == (arguments != ["--help"])
 
 
-def test_help_is_quick_and_names_the_command(tmp_path):
+def test_help_names_the_command_and_stays_cheap(tmp_path):
     code = "import sys; from brain_core.cli.main import main; sys.exit(main(['--help']))"
     # What `tests/house/test_imports.py` asks of `brain --help` holds with this plugin, too.
     assert not _modules(code, tmp_path) & {"asyncio", "asyncpg", "pydantic", "pydantic_settings", "rich", "ssl"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert "  llm  " in done.stdout
 
 
 def test_loading_a_file_imports_no_library_of_a_provider(tmp_path):
