@@ -65,16 +65,15 @@ WITH asked AS MATERIALIZED (
 ), advanced AS MATERIALIZED (
     SELECT c.* FROM changed AS c CROSS JOIN unnest(($1::uuid[])[1:1]) AS guessed_as_ten
 ), instant AS MATERIALIZED (
-    SELECT i.id, i.due, i.due_text, i.run_id, i.reason, row_number() OVER (PARTITION BY i.id ORDER BY i.due) AS place
+    SELECT i.id, i.due, i.due_text, i.run_id, i.reason
     FROM ROWS FROM (
             unnest($8::uuid[], $9::timestamptz[], $10::text[], $11::uuid[], $12::text[]),
             generate_series(1, cardinality($8)))
         AS i (id, due, due_text, run_id, reason, ordinal)
 ), decided AS MATERIALIZED (
     SELECT i.id, i.due, i.run_id, i.reason, a.revision,
-           CASE WHEN a.overlap = 'allow' THEN NULL
-                WHEN a.by IS NOT NULL THEN a.by
-                WHEN i.place > 1 THEN 'an earlier instant fires at this moment' END AS hindered
+           -- Instants that fire together do not hinder each other: their runs go one after the other.
+           CASE WHEN a.overlap <> 'allow' THEN a.by END AS hindered
     FROM advanced AS a JOIN instant AS i ON i.id = a.id
 ), ledger AS (
     INSERT INTO brain.fires AS f (trigger_id, due_at, until, outcome, reason, run_id, revision)
