@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from uuid import UUID
 
 from brain_core.engine.sweep import worker_identity
 from brain_core.store import daemon as store
-from brain_core.store import fires, queue, workers
+from brain_core.store import fires, queue, triggers, workers
 from brain_core.store.database import Database
 
 from .conftest import House, gone
@@ -26,6 +27,27 @@ async def test_what_is_due_is_fired_and_run(house: House) -> None:
     assert [step.output for step in run.steps] == ["one", "two"]
     assert run.trigger is not None
     assert run.trigger["name"] == "flow"
+
+
+async def test_what_all_makes_up_for_runs_one_after_the_other(house: House) -> None:
+    flow, other = house.flow("Held(name='held')"), house.flow("Note(name='other')", name="other")
+    now = await triggers.clock(house.db)
+    missed = now.replace(second=0, microsecond=0) - timedelta(minutes=4)
+    trigger = await house.schedule(flow, next_due_at=missed, catch_up="all", catch_up_max=3, overlap="skip")
+    daemon = await house.daemon()
+    await house.began("held", 1, daemon)
+    # It was queued after them, and nothing but their turn keeps them from a worker.
+    assert (await house.ended(await house.queue(other), daemon)).status == "success"
+    begun = [line for line in house.journal if line.startswith("held 1 begins")]
+    assert len(begun) == 1
+    house.go("held")
+    fired = [row.run_id for row in await fires.ledger(house.db, trigger) if row.outcome == "fired"][::-1]
+    ran = [await house.ended(run_id, daemon) for run_id in fired if run_id is not None]
+    assert len(ran) >= 3
+    told = [line.split()[2] for line in house.journal if line.startswith("held")]
+    assert told[:6] == ["begins", "ends"] * 3
+    started = [run.started_at for run in ran]
+    assert started == sorted(started, key=str)
 
 
 async def test_the_log_is_a_line_an_event_with_ids(house: House) -> None:
