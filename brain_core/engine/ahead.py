@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from brain_core.engine.tick import BATCH, Ticking, TickReport, decided_fire, timed_types
+from brain_core.engine.tick import BATCH, Taking, Ticking, TickReport, decided_fire, fire_decided, timed_types
 from brain_core.store import fires
 from brain_core.store.fires import Fire
 
@@ -56,8 +56,8 @@ class Ahead:
             self._decided = _Decided(due, at, found)
         return max(0.0, at - time.monotonic())
 
-    async def fire(self) -> TickReport | None:
-        """Fire what was decided, when its instant has come; None when there is no such thing.
+    async def fire(self, worker: Taking | None = None) -> TickReport | None:
+        """Fire what was decided, for the worker, when its instant has come; None when there is no such thing.
 
         Whether it has come the database says once more (G5).
         """
@@ -68,7 +68,7 @@ class Ahead:
         if now - ready.at > TOO_LATE:
             return None
         report = TickReport()
-        for result in await fires.fire(self._brain.db, ready.fires, None):
+        for result in await fire_decided(self._brain, ready.fires, None, worker):
             if result.outcome != "refused":
                 report.fired.append(result)
         return report

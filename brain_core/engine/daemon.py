@@ -186,10 +186,8 @@ class Daemon:
         due = next_due is not None and next_due <= now
         if look.others or due:
             me = self.worker.identity.id
-            report = await daemon_tick(self._brain, now, me=me, watcher=self._watcher, look=look)
+            report = await daemon_tick(self._brain, now, me=me, watcher=self._watcher, look=look, worker=self.worker)
             self._problems = tell(report, self._problems)
-            if report.fired:
-                self.worker.wake()
         else:
             self._watcher.silent(())
         self.worker.look_again(queued=look.queued)
@@ -200,11 +198,10 @@ class Daemon:
 
     async def _fire_on_time(self) -> float:
         """Fire what was decided before; what else there is to do comes with the next beat or notification."""
-        report = await self._ahead.fire()
+        report = await self._ahead.fire(self.worker)
         if report is None:
             return 0.0
-        self.worker.wake()
-        # The claim goes out first: to tell of a thousand fires takes longer than to ask for their runs.
+        # The runs begin first: to tell of a thousand fires takes longer than to send them to their runner.
         await asyncio.sleep(0)
         report.problems.update(self._problems)
         self._problems = tell(report, self._problems)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from brain_core.engine.carrying import Carrier, InHand
 from brain_core.errors import DatabaseError
 from brain_core.store import queue
 from brain_core.store.database import Database
+from brain_core.store.fires import NOBODY, FireResult, Taker
 from brain_core.store.queue import Claimed
 
 logger = logging.getLogger("brain.worker")
@@ -43,6 +44,9 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
+        self._firing: asyncio.Task[list[FireResult]] | None = None
+        # What one statement takes the next one would find as this worker's own, and nobody would know it yet.
+        self._taking = asyncio.Lock()
         self._closing = False
         self._unsure = False
         self._absent: set[str] = set()
@@ -71,6 +75,47 @@ class Worker:
         if queued or self._unsure:
             self._wake.set()
 
+    async def fire(self, fire: Callable[[Taker], Awaitable[list[FireResult]]], asked: int) -> list[FireResult]:
+        """Fire `asked` triggers by `fire`; their runs begin here at once, as far as there is room, without a claim.
+
+        While a claim is on its way it is not waited for: then the runs are queued. A caller that is cancelled leaves
+        the statement on its way, and what it takes is begun, or put back when this worker is closing.
+        """
+        room = self.concurrency - len(self._in_hand)
+        if self._closing or self._taking.locked() or room <= 0:
+            results = await fire(NOBODY)
+            self.wake()
+            return results
+        taker = Taker(self.identity.id, self.identity.host, room)
+        firing = self._firing = asyncio.create_task(self._fire(fire, taker, asked), name="brain-fire")
+        try:
+            return await asyncio.shield(firing)
+        except asyncio.CancelledError:
+            firing.add_done_callback(_look_at)
+            raise
+
+    async def _fire(
+        self, fire: Callable[[Taker], Awaitable[list[FireResult]]], taker: Taker, asked: int
+    ) -> list[FireResult]:
+        async with self._taking:
+            try:
+                results = await fire(taker)
+            except DatabaseError:
+                self._unsure = True
+                raise
+            taken = [result.taken for result in results if result.taken is not None]
+            if self._closing:
+                await self._release(taken)
+                return results
+            for one in taken:
+                self._begin(one)
+        if len(results) < asked:
+            # Left to others, or the reply got lost and what was taken is not among them.
+            self._unsure = True
+        if self._unsure or any(result.taken is None for result in results):
+            self.wake()
+        return results
+
     def cancel(self, run_id: UUID, reason: str) -> None:
         """End a run as cancelled, when it is in hand; said again of the same run it changes nothing."""
         if hand := self._in_hand.get(run_id):
@@ -92,7 +137,7 @@ class Worker:
         Steps get the time that any cancelled step gets; `at_once` ends their processes instead.
         """
         self._closing = True
-        ending = [*self._tasks, *([self._claiming] if self._claiming is not None else [])]
+        ending = [*self._tasks, *(task for task in (self._firing, self._claiming) if task is not None)]
         for task in ending:
             task.cancel()
         closing = asyncio.ensure_future(self._carrier.runners.close()) if at_once else None
@@ -119,6 +164,8 @@ class Worker:
             except Exception:
                 self._unsure = True
                 logger.exception("a bug ended a claim")
+        if self._firing is not None:
+            await asyncio.wait({self._firing})
         if self._unsure:
             with suppress(DatabaseError):
                 await self._release(await self._claimed(0))
@@ -126,17 +173,18 @@ class Worker:
     async def _claim(self) -> None:
         while not self._closing and (free := self.concurrency - len(self._in_hand)) > 0:
             limit = min(free, CLAIM_BATCH)
-            claimed = await self._claimed(limit)
-            self._unsure = False
-            if self._closing:
-                await self._release(claimed)
-                return
             elsewhere = []
-            for one in claimed:
-                if self._is_elsewhere(one):
-                    elsewhere.append(one)
-                else:
-                    self._begin(one)
+            async with self._taking:
+                claimed = await self._claimed(limit)
+                self._unsure = False
+                if self._closing:
+                    await self._release(claimed)
+                    return
+                for one in claimed:
+                    if self._is_elsewhere(one):
+                        elsewhere.append(one)
+                    else:
+                        self._begin(one)
             if elsewhere:
                 await self._leave(elsewhere)
             if len(claimed) < limit:
@@ -178,6 +226,12 @@ class Worker:
             if hand.abandoned:
                 self._abandoned.add(hand.claimed.run_id)
             self._wake.set()
+
+
+def _look_at(task: asyncio.Task[list[FireResult]]) -> None:
+    """Of what nobody waits for any more an error is nobody's; the next claim finds what there is."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_there(file: str) -> bool:
