@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
+from brain_core.engine.identity import ProcessIdentity, is_dead
 from brain_core.errors import BrainError
 from brain_core.run import Run, StepRun
 from brain_core.store import daemon, live, queue, runs
@@ -74,8 +75,12 @@ class Control:
         return await self._find(id_prefix)
 
     async def daemons(self) -> list[dict[str, Any]]:
-        """Return the daemons that count as alive, each with the age of its last tick in seconds."""
-        return [{**row, "fresh": row["tick_age"] <= FRESH} for row in await daemon.daemons(self._db)]
+        """Return the daemons that nobody has given up, each with the age of its last tick in seconds."""
+        return await daemons(self._db)
+
+    async def has_daemon(self) -> bool:
+        """Whether there is a daemon that would run what is queued."""
+        return await has_daemon(self._db)
 
     async def logs(self, id_prefix: str | None, *, follow: bool = False) -> AsyncIterator[Said]:
         """Yield what a run has said so far, in order; with `follow` go on until it has ended."""
@@ -96,6 +101,25 @@ class Control:
                 yield Said("run", "", text, run.ended_at, run.status)
                 return
             await asyncio.sleep(LOOK_EVERY)
+
+
+async def daemons(db: Database) -> list[dict[str, Any]]:
+    """Return the daemons that nobody has given up.
+
+    `fresh` ones have ticked lately. One whose process ran on this host and is `gone` is not, however short ago it
+    ticked: nobody may be there to give it up.
+    """
+    found = []
+    for row in await daemon.daemons(db):
+        boot, namespace, started = (row.pop(name) for name in ("boot_id", "pid_namespace", "process_started"))
+        gone = is_dead(ProcessIdentity(row["host"], boot, namespace, row["pid"], started)) is True
+        found.append({**row, "fresh": not gone and row["tick_age"] <= FRESH, "gone": gone})
+    return found
+
+
+async def has_daemon(db: Database) -> bool:
+    """Whether there is a daemon that would run what is queued."""
+    return not all(one["gone"] for one in await daemons(db))
 
 
 def _in_order(run: Run, rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:

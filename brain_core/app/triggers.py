@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
+from brain_core.app.control import has_daemon
 from brain_core.app.trigger_types import (
     Described,
     checked_name,
@@ -31,7 +32,7 @@ from brain_core.app.trigger_types import (
 from brain_core.engine.events import RunStarted, StepEnded
 from brain_core.errors import TriggerNotFound, TriggerRefused
 from brain_core.run import PlannedStep
-from brain_core.store import daemon, fires, queue, runs, triggers
+from brain_core.store import fires, queue, runs, triggers
 from brain_core.trigger import Registration, Trigger
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Triggers:
         """
         run = await runs.get(self._db, run_id)
         watch(RunStarted(run))
-        if run.status == "queued" and not await daemon.daemons(self._db):
+        if run.status == "queued" and not await has_daemon(self._db):
             note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
         seen = 0
         while True:

@@ -25,7 +25,7 @@ def list_schedules(
 
     async def work(brain: Brain) -> list[Listed]:
         found = await brain.triggers.listing()
-        if any(one.listing.overdue for one in found) and not await brain.control.daemons():
+        if any(one.listing.overdue for one in found) and not await brain.control.has_daemon():
             output.note("no daemon runs; start one: brain daemon")
         return found
 

@@ -211,6 +211,22 @@ async def test_daemon_status_tells_who_works(house: House) -> None:
     assert (await house.brain("daemon-status"))[0] == 1
 
 
+async def test_a_daemon_that_was_killed_here_is_not_alive_for_another_half_minute(house: House) -> None:
+    daemon = await house.daemon()
+    daemon.popen.kill()
+    await daemon.ended()
+    code, out = await house.brain("daemon-status", "--json")
+    (one,) = json.loads(out)
+    assert (code, one["pid"], one["fresh"], one["gone"]) == (1, daemon.pid, False, True)
+    code, out = await house.brain("daemon-status")
+    assert code == 1
+    assert out.splitlines()[1].endswith(" gone")
+    # Of another host or boot nothing is known but its tick.
+    await house.sql("UPDATE brain.workers SET boot_id = 'another'")
+    code, out = await house.brain("daemon-status")
+    assert (code, out.split()[-1]) == (0, "alive")
+
+
 async def test_two_daemons_share_the_work(house: House) -> None:
     daemons = [await house.daemon("--concurrency", "2") for _ in range(2)]
     file = house.flow("Held(name='one')")
