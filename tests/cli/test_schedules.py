@@ -213,6 +213,7 @@ def test_trigger_without_a_daemon_says_that_the_run_waits(environment, ok, brain
     assert re.fullmatch(r"queued  plain  run [0-9a-f]{8}\n", done.stdout)
     assert re.fullmatch(r"run [0-9a-f]{8} waits: no daemon runs; start one with `brain daemon`\n", done.stderr)
     assert "\ntrigger   plain, by hand\n" in ok("show")
+    assert re.search(r"  active  queued 20\d\d-\S+ \S+  queued  ", ok("list"))
     waiting = subprocess.Popen(
         [sys.executable, "-m", "brain_core", "trigger", "plain", "--wait"],
         env=environment,
