@@ -14,6 +14,7 @@ from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import Event, HookProblem, RunEnded, RunStarted, StepEnded
+from brain_core.engine.file_threads import FileThreads
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.processes.pool import PooledRunner, RunnerPool
 from brain_core.engine.processes.process_runner import RunnerSettings
@@ -62,6 +63,7 @@ def runner_factory() -> Callable[[], LocalRunner]:
 async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace: float | None) -> None:
     """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15)."""
     settings = brain.settings
+    files = FileThreads()
     pool = RunnerPool(
         spawner,
         RunnerSettings(
@@ -71,8 +73,9 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
             idle=settings.runner_idle,
         ),
         hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
+        files=files,
     )
-    parts = _Parts(brain, pool)
+    parts = _Parts(brain, pool, files)
     daemon = Daemon(
         parts,
         lambda identity: parts.new_worker(identity, concurrency),
@@ -94,9 +97,10 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
 class _Parts:
     """What the daemon needs of the brain."""
 
-    def __init__(self, brain: Brain, pool: RunnerPool) -> None:
+    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads) -> None:
         self._brain = brain
         self._pool = pool
+        self._files = files
         self.delivery = Delivery(
             brain.db, brain.plugins, new_runner=lambda: _Fresh(pool), time_limit=brain.settings.hook_timeout
         )
@@ -117,7 +121,7 @@ class _Parts:
         carrier = Carrier(
             self.db, identity, runners=self._pool, hooks=self._brain.plugins, delivery=self.delivery, hear=_log
         )
-        return Worker(self.db, carrier, concurrency=concurrency)
+        return Worker(self.db, carrier, concurrency=concurrency, files=self._files)
 
 
 class _Fresh:

@@ -152,7 +152,7 @@ class Daemon:
     async def _look(self) -> tuple[Look, float]:
         """Return what there is to do, and when that was seen. Cancellations are passed on here."""
         seen, self._seen, self._hurry, self._looked = self._seen, None, False, time.monotonic()
-        look, at = seen or (await self._beat(self._brain.db, self.worker), time.monotonic())
+        look, at = seen or (await self._beat(self._brain.db, self.worker), (self._looked + time.monotonic()) / 2)
         if not look.alive:
             self._given_up.set()
         for run_id, reason in look.cancels.items():
@@ -210,11 +210,12 @@ class Daemon:
     async def _until_due(self) -> float:
         """Look when something is due next; return how long to sleep."""
         types = list(self._brain.trigger_types)
+        asked = time.monotonic()
         now, next_due = await fires.next_due(self._brain.db, types, list(self._problems))
         if next_due is not None and next_due <= now:
             # Held by another daemon at this moment, or due since: not at once, or two of them would spin.
             return HELD_AGAIN
-        return await self._until(now, next_due, time.monotonic())
+        return await self._until(now, next_due, (asked + time.monotonic()) / 2)
 
     async def _until(self, now: datetime, next_due: datetime | None, at: float) -> float:
         """Return how long to sleep, when `next_due` and the clock were seen at `at`."""

@@ -103,7 +103,8 @@ class _Child:
             if (task := self._calls.get(message["id"])) is not None:
                 task.cancel()
         elif op == "load":
-            self._guard.file = message["path"]
+            # The path that the file's code will carry.
+            self._guard.file = os.path.realpath(message["file"])
             self._start(message["id"], self._load(message["file"]), NO_STEP)
         elif op == "inputs":
             self._start(message["id"], self._inputs(message), NO_STEP)
