@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -102,6 +102,10 @@ class Carrier:
             hand.execution.cancel(reason)
         elif hand.loading is not None:
             hand.loading.cancel()
+
+    def results_wait(self) -> AbstractContextManager[None]:
+        """While others begin: what steps have done in this block is written after it, or soon."""
+        return self._recorder.held()
 
     async def settled(self) -> None:
         """Return when nothing is on its way to the database any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Worker:
         self._taking = asyncio.Lock()
         self._closing = False
         self._unsure = False
+        # Whether more may be queued than the last claim has found: then each run that ends makes room for the next.
+        self._queued = True
         self._files = files or FileThreads()
         self._absent: set[str] = set()
         self._looked_for: set[str] = set()
@@ -71,6 +73,7 @@ class Worker:
 
     def wake(self) -> None:
         """Say that something may be queued."""
+        self._queued = True
         self._wake.set()
 
     def look_again(self, *, queued: bool) -> None:
@@ -79,6 +82,7 @@ class Worker:
         for file in self._absent - self._looked_for:
             self._looked_for.add(file)
             self._files.ask(file, partial(_is_there, file)).add_done_callback(partial(self._looked, file))
+        self._queued = queued
         if queued or self._unsure:
             self._wake.set()
 
@@ -87,6 +91,10 @@ class Worker:
         if there.result():
             self._absent.discard(file)
             self.wake()
+
+    def starts_first(self) -> AbstractContextManager[None]:
+        """While a thousand runs are about to begin, the results of the first of them wait, for the others are due."""
+        return self._carrier.results_wait()
 
     async def fire(self, fire: Callable[[Taker], Awaitable[list[FireResult]]], asked: int) -> list[FireResult]:
         """Fire `asked` triggers by `fire`; their runs begin here at once, as far as there is room, without a claim.
@@ -271,7 +279,8 @@ class Worker:
             del self._in_hand[hand.claimed.run_id]
             if hand.abandoned:
                 self._abandoned.add(hand.claimed.run_id)
-            self._wake.set()
+            if self._queued:
+                self._wake.set()
 
 
 def _look_at(task: asyncio.Task[list[FireResult]]) -> None:
