@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from brain_core import threads
 from brain_core.engine import file_threads
 from brain_core.engine.file_threads import FileThreads
 
@@ -91,7 +92,7 @@ async def test_a_thread_that_the_system_does_not_give_is_asked_for_again(
     files: FileThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = [RuntimeError("can't start new thread")] * 2
-    start = file_threads.start_thread
+    start = threads.start_thread
 
     def refuse(work: Callable[[], Any], name: str) -> threading.Thread:
         if refusals:

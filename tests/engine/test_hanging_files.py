@@ -179,7 +179,7 @@ async def test_a_runner_that_comes_too_late_is_given_back(
     ready.add_done_callback(lambda _: second.cancel())
     second = asyncio.ensure_future(hanging_pool.runner_for(file))
     away.back.set()
-    await asyncio.wait([asking, second, ready])
+    await asyncio.gather(asking, second, ready, return_exceptions=True)
     assert second.cancelled()
     for runner in (first, asking.result(), ready.result()):
         assert runner is not None
