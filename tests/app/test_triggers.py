@@ -346,12 +346,12 @@ async def test_forecast_judges_overlaps_by_past_runs(brain, registered_at):
     assert found.forecast.counts == {"old": 3}
 
 
-async def test_all_that_can_fire_only_one_says_so(brain, flow):
+async def test_all_that_goes_one_after_the_other_says_so(brain, flow):
     plan, daily = await _plan(brain, flow), Cron("0 9 * * *")
     one = await brain.triggers.register(plan, daily, name="one", catch_up="all", catch_up_max=4)
     assert one.trigger.notes == (
-        "after an outage all of the last 4 instants are due at once, and with --overlap skip only the first of them "
-        "fires; for a run of each: --overlap allow",
+        "after an outage the runs of the last 4 instants are queued at once, and with --overlap skip they go one after the "
+        "other; what comes due meanwhile is skipped",
     )
     assert (await brain.triggers.edit(one.trigger.row, overlap="allow")).notes == ()
     assert (await brain.triggers.register(plan, daily, name="two", catch_up="all", catch_up_max=1)).trigger.notes == ()
