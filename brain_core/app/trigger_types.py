@@ -23,8 +23,8 @@ _SHOWN = 3
 """How many of the next instants are told of a trigger that was registered or changed."""
 
 _ALL_IN_TURN = (
-    "after an outage the runs of the last {} instants are queued at once, and with --overlap skip they go one after the "
-    "other; what comes due meanwhile is skipped"
+    "after an outage the runs of the last {} instants are queued at once, and with --overlap skip they go one after "
+    "the other; what comes due meanwhile is skipped"
 )
 
 

@@ -136,6 +136,7 @@ class RunnerPool:
         files: FileThreads | None = None,
     ) -> None:
         self._spawner = spawner
+        spawner.make_room = self._make_room
         self._settings = settings
         self._hear = hear
         self._files = files or FileThreads()
@@ -287,10 +288,18 @@ class RunnerPool:
         version.timer = asyncio.get_running_loop().call_later(idle, self._end_idle, version)
 
     def _end_longest_idle(self) -> None:
-        # By the order in which their timers end.
-        idle = [version for version in self._current.values() if version.timer is not None]
+        idle = self._idle()
         if len(idle) > MAX_IDLE:
-            self._end(min(idle, key=lambda version: version.timer.when() if version.timer else 0.0))
+            self._end(idle[0])
+
+    def _make_room(self) -> None:
+        for version in self._idle()[:1]:
+            self._end(version)
+
+    def _idle(self) -> list[_Version]:
+        """Return whom nobody holds, the longest idle first: in the order in which their timers end."""
+        idle = [(version.timer.when(), version) for version in self._current.values() if version.timer is not None]
+        return [version for _, version in sorted(idle, key=lambda each: each[0])]
 
     def _end_idle(self, version: _Version) -> None:
         version.timer = None
