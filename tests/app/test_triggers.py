@@ -350,8 +350,8 @@ async def test_all_that_goes_one_after_the_other_says_so(brain, flow):
     plan, daily = await _plan(brain, flow), Cron("0 9 * * *")
     one = await brain.triggers.register(plan, daily, name="one", catch_up="all", catch_up_max=4)
     assert one.trigger.notes == (
-        "after an outage the runs of the last 4 instants are queued at once, and with --overlap skip they go one after the "
-        "other; what comes due meanwhile is skipped",
+        "after an outage the runs of the last 4 instants are queued at once, and with --overlap skip they go one after "
+        "the other; what comes due meanwhile is skipped",
     )
     assert (await brain.triggers.edit(one.trigger.row, overlap="allow")).notes == ()
     assert (await brain.triggers.register(plan, daily, name="two", catch_up="all", catch_up_max=1)).trigger.notes == ()
