@@ -60,6 +60,7 @@ class Beats:
         while not self._stop.wait(self._interval):
             # A system that has no descriptor or thread to give is asked again, as a database is that is away.
             with suppress(OSError, RuntimeError), _new_runner() as runner:
+                runner.get_loop()
                 runner.run(self._beat_until_stopped())
 
     async def _beat_until_stopped(self) -> None:
