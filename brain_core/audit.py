@@ -7,7 +7,7 @@ force. A stretch holds the instants in `(after, until]`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -79,7 +79,52 @@ def audit(
     if len(found) < most:
         # Asked only of what the walk has not met: each question costs as much as a step of the walk.
         found += _strangers(stretches, [outcome for outcome in ledger if outcome.due_at not in met], since, until)
-    return sorted(found[:most], key=lambda finding: finding.at)
+    return sorted(found[:most], key=_place)
+
+
+class Auditing:
+    """An audit of `(since, until]` that is told the ledger in pages, the latest first, and keeps none of them.
+
+    It finds what `audit` finds in the whole ledger; of more than `most` findings the latest.
+    """
+
+    def __init__(self, stretches: Sequence[Stretch], since: datetime, until: datetime, *, most: int = 100) -> None:
+        self._stretches = stretches
+        self._since = since
+        self._until = until
+        self._most = most
+        self._later: Outcome | None = None
+        self._found: list[Finding] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many findings as are wanted; further pages change nothing."""
+        return len(self._found) >= self._most
+
+    def page(self, outcomes: Iterable[Outcome]) -> None:
+        """Audit the time from the first of some outcomes up to where the page before this one began."""
+        ledger = sorted(outcomes, key=lambda outcome: (outcome.due_at, outcome.last))
+        if ledger:
+            since = max(self._since, ledger[0].due_at - _TICK)
+            # The first of the later page can be another outcome for an instant of this one, and is nothing else here.
+            self._audit(ledger if self._later is None else [*ledger, self._later], since)
+            self._later = ledger[0]
+
+    def finish(self) -> list[Finding]:
+        """Audit what lies before the first outcome of all; return the findings in the order of their instants."""
+        self._audit((), self._since)
+        return sorted(self._found, key=_place)
+
+    def _audit(self, outcomes: Sequence[Outcome], since: datetime) -> None:
+        until = self._until
+        if not self.full:
+            stretches = [one for one in self._stretches if one.after < until and since < one.until]
+            self._found += audit(stretches, outcomes, since, until, most=self._most - len(self._found))
+        self._until = min(until, since)
+
+
+def _place(finding: Finding) -> tuple[datetime, str]:
+    return finding.at, finding.problem
 
 
 def _doubles(ledger: Sequence[Outcome]) -> list[Finding]:

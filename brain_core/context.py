@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID, uuid5
 
 from brain_core.bounded import BoundedText
 from brain_core.errors import StepFailed
@@ -24,8 +25,8 @@ MAX_LOG_CHARS = 262_144
 class StepContext:
     """Handed to `Step.run`; one for each attempt of a step.
 
-    `idempotency_key` is the same for all attempts of this step in this run (G10). `folder` is the folder of the
-    workflow file; relative paths in steps start there. Everything here may be called from any thread.
+    `folder` is the folder of the workflow file; relative paths in steps start there. Everything here may be called from
+    any thread.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class StepContext:
         workflow: str,
         step: str,
         attempt: int = 1,
-        idempotency_key: str = "",
+        idempotency_key: str | None = None,
         folder: Path,
         settings: dict[type, Any] | None = None,
         on_live: Callable[[str], None] | None = None,
@@ -45,14 +46,21 @@ class StepContext:
         self.workflow = workflow
         self.step = step
         self.attempt = attempt
-        self.idempotency_key = idempotency_key
         self.folder = folder
         self.details: dict[str, Any] = {}
         """JSON facts kept beside the output, such as an exit code."""
+        self._idempotency_key = idempotency_key
         self._settings = settings or {}
         self._on_live = on_live
         self._query = query
         self._log = BoundedText(MAX_LOG_CHARS)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts of this step in this run, and of no other step (G10)."""
+        if self._idempotency_key is None:
+            self._idempotency_key = str(uuid5(UUID(self.run_id), self.step))
+        return self._idempotency_key
 
     def live(self, text: str) -> None:
         """Show text to whoever watches the run (`brain run -v`); nothing of it is kept."""

@@ -237,6 +237,12 @@ class Brain:
 
         return Delivery(self.db, self.plugins, new_runner=self.new_runner, time_limit=self.settings.hook_timeout)
 
+    async def clock(self) -> datetime:
+        """Return what is now by the database's clock (G5)."""
+        from brain_core.store import triggers
+
+        return await triggers.clock(self.db)
+
     async def history(
         self,
         *,

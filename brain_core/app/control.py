@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
+from brain_core.engine.identity import ProcessIdentity, is_dead
 from brain_core.errors import BrainError
-from brain_core.run import Run, StepRun
+from brain_core.run import FINAL, PlannedStep, Run, StepRun
 from brain_core.store import daemon, live, queue, runs
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ FRESH = 30.0
 LOOK_EVERY = 0.5
 """Seconds between two looks of a follower."""
 LIVE_BATCH = 500
+NOTHING_TOLD = (-1, 0)
+"""A (position, attempt) before those of all steps."""
 CUT = "… the rest of what this run has said is not kept; see its steps: brain show"
 
 
@@ -74,41 +77,68 @@ class Control:
         return await self._find(id_prefix)
 
     async def daemons(self) -> list[dict[str, Any]]:
-        """Return the daemons that count as alive, each with the age of its last tick in seconds."""
-        return [{**row, "fresh": row["tick_age"] <= FRESH} for row in await daemon.daemons(self._db)]
+        """Return the daemons that nobody has given up, each with the age of its last tick in seconds."""
+        return await daemons(self._db)
+
+    async def has_daemon(self) -> bool:
+        """Whether there is a daemon that would run what is queued."""
+        return await has_daemon(self._db)
 
     async def logs(self, id_prefix: str | None, *, follow: bool = False) -> AsyncIterator[Said]:
         """Yield what a run has said so far, in order; with `follow` go on until it has ended."""
         run_id = UUID((await self._find(id_prefix)).id)
-        seen, told = 0, 0
+        seen, told = 0, NOTHING_TOLD
         while True:
-            # The run first: what it said before a step's end is then read with it.
-            run = await runs.get(self._db, run_id)
+            # The steps first: what it said before a step's end is then read with it.
+            status, steps = await runs.progress(self._db, run_id, told)
             rows: list[live.Event] = []
             while batch := await live.read(self._db, run_id, seen, LIVE_BATCH):
                 rows += batch
                 seen = batch[-1].seq
-            for said in _in_order(run, rows, run.steps[told:]):
+            # Its plan may have changed when it began; who says nothing needs none.
+            planned = (await runs.head(self._db, run_id)).planned if rows else ()
+            for said in _in_order(planned, rows, steps):
                 yield said
-            told = len(run.steps)
-            if run.final or run.status == "parked" or not follow:
-                text = f"run {run.short_id}: {run.status}" + (f": {run.error}" if run.error else "")
-                yield Said("run", "", text, run.ended_at, run.status)
+            if steps:
+                told = (steps[-1].position, steps[-1].attempt)
+            if status in FINAL or status == "parked" or not follow:
+                run = await runs.head(self._db, run_id)
+                text = f"run {run.short_id}: {status}" + (f": {run.error}" if run.error else "")
+                yield Said("run", "", text, run.ended_at, status)
                 return
             await asyncio.sleep(LOOK_EVERY)
 
 
-def _in_order(run: Run, rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:
+async def daemons(db: Database) -> list[dict[str, Any]]:
+    """Return the daemons that nobody has given up.
+
+    `fresh` ones have ticked lately. One whose process ran on this host and is `gone` is not, however short ago it
+    ticked: nobody may be there to give it up.
+    """
+    found = []
+    for row in await daemon.daemons(db):
+        boot, namespace, started = (row.pop(name) for name in ("boot_id", "pid_namespace", "process_started"))
+        gone = is_dead(ProcessIdentity(row["host"], boot, namespace, row["pid"], started)) is True
+        found.append({**row, "fresh": not gone and row["tick_age"] <= FRESH, "gone": gone})
+    return found
+
+
+async def has_daemon(db: Database) -> bool:
+    """Whether there is a daemon that would run what is queued."""
+    return not all(one["gone"] for one in await daemons(db))
+
+
+def _in_order(planned: Sequence[PlannedStep], rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:
     """Yield what the steps have said, each before its end."""
     left = deque(rows)
     for step in steps:
         while left and (left[0].position or 0) <= step.position:
-            yield _said(run, left.popleft())
+            yield _said(planned, left.popleft())
         yield Said("step", step.name, step.error or "", step.ended_at, step.status)
     for row in left:
-        yield _said(run, row)
+        yield _said(planned, row)
 
 
-def _said(run: Run, row: live.Event) -> Said:
+def _said(planned: Sequence[PlannedStep], row: live.Event) -> Said:
     text = CUT if row.kind == "cut" else row.text
-    return Said("live", run.planned[row.position or 0].name, text, row.at)
+    return Said("live", planned[row.position or 0].name, text, row.at)

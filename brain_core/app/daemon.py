@@ -14,6 +14,7 @@ from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
 from brain_core.engine.deliver import Delivery
 from brain_core.engine.events import Event, HookProblem, RunEnded, RunStarted, StepEnded
+from brain_core.engine.file_threads import FileThreads
 from brain_core.engine.live import FOR_EVER
 from brain_core.engine.local_runner import LocalRunner
 from brain_core.engine.processes.pool import PooledRunner, RunnerPool
@@ -68,6 +69,7 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     brain.plugins.ready()
     if brain.plugins.any_tables:
         await brain.tables.ready()
+    files = FileThreads()
     pool = RunnerPool(
         spawner,
         RunnerSettings(
@@ -78,10 +80,11 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
             barred=brain.plugins.barred,
         ),
         hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
+        files=files,
     )
     # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
     aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
-    parts = _Parts(brain, pool, brain.tables.queries(aside, patience=FOR_EVER).ask)
+    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
     daemon = Daemon(
         parts,
         lambda identity: parts.new_worker(identity, concurrency),
@@ -104,10 +107,11 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
 class _Parts:
     """What the daemon needs of the brain."""
 
-    def __init__(self, brain: Brain, pool: RunnerPool, ask: Ask) -> None:
+    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads, ask: Ask) -> None:
         self._brain = brain
         self._ask = ask
         self._pool = pool
+        self._files = files
         self.delivery = Delivery(
             brain.db, brain.plugins, new_runner=lambda: _Fresh(pool), time_limit=brain.settings.hook_timeout
         )
@@ -134,7 +138,7 @@ class _Parts:
             hear=_log,
             ask=self._ask,
         )
-        return Worker(self.db, carrier, concurrency=concurrency)
+        return Worker(self.db, carrier, concurrency=concurrency, files=self._files)
 
 
 class _Fresh:

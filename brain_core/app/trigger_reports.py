@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from brain_core.app.trigger_types import described, missing_type, next_of, stored_trigger
-from brain_core.audit import Finding, Outcome, Stretch, audit
+from brain_core.audit import Auditing, Finding, Outcome, Stretch
 from brain_core.errors import PluginError, TriggerNotFound, nearest
 from brain_core.forecast import Forecast, Upcoming, forecast
 from brain_core.store import fires, runs, triggers
@@ -16,7 +16,6 @@ from brain_core.store import fires, runs, triggers
 if TYPE_CHECKING:
     from brain_core.plugin.manager import PluginManager
     from brain_core.store.database import Database
-    from brain_core.store.fires import LedgerRow
     from brain_core.store.triggers import TriggerListing, TriggerRow
 
 _PAGE = 5_000
@@ -75,9 +74,13 @@ async def audited(db: Database, plugins: PluginManager, row: TriggerRow, since: 
     zone = described(row, None).zone
     try:
         stretches = await _stretches(db, plugins, row, now)
-        ledger = await _ledger_since(db, row, start)
-        outcomes = [Outcome(one.due_at, _LAST if one.open else one.until, one.outcome) for one in ledger]
-        return Audit(row.name, start, end, zone, tuple(audit(stretches, outcomes, start, end)), None, gone)
+        auditing = Auditing(stretches, start, end)
+        # Page by page: years of a schedule that is due every minute are millions of rows.
+        before = None
+        while not auditing.full and (page := await fires.ledger(db, row.id, start, _PAGE, before)):
+            auditing.page(Outcome(one.due_at, _LAST if one.open else one.until, one.outcome) for one in page)
+            before = page[-1].due_at
+        return Audit(row.name, start, end, zone, tuple(auditing.finish()), None, gone)
     except PluginError as error:
         return Audit(row.name, start, end, zone, impossible=str(error), unregistered=gone)
 
@@ -157,13 +160,6 @@ async def _stretches(db: Database, plugins: PluginManager, row: TriggerRow, now:
         except ValueError as error:
             raise PluginError(f"revision {revision.revision} is refused by its type: {error}") from None
         found.append(Stretch(next_of(trigger), revision.valid_from, revision.valid_until or now))
-    return found
-
-
-async def _ledger_since(db: Database, row: TriggerRow, since: datetime) -> list[LedgerRow]:
-    found: list[LedgerRow] = []
-    while page := await fires.ledger(db, row.id, since, _PAGE, found[-1].due_at if found else None):
-        found += page
     return found
 
 

@@ -22,9 +22,9 @@ T = TypeVar("T")
 _SHOWN = 3
 """How many of the next instants are told of a trigger that was registered or changed."""
 
-_ONE_OF_ALL = (
-    "after an outage all of the last {} instants are due at once, and with --overlap skip only the first of them "
-    "fires; for a run of each: --overlap allow"
+_ALL_IN_TURN = (
+    "after an outage the runs of the last {} instants are queued at once, and with --overlap skip they go one after "
+    "the other; what comes due meanwhile is skipped"
 )
 
 
@@ -104,7 +104,7 @@ def told(row: TriggerRow, trigger: Trigger) -> Described:
         at = next_of(trigger)(at)
     notes = lines_of(trigger, "notes")
     if (row.catch_up_max or 1) > 1 and row.overlap == "skip":
-        notes += (_ONE_OF_ALL.format(row.catch_up_max),)
+        notes += (_ALL_IN_TURN.format(row.catch_up_max),)
     return Described(row, plain.words, plain.zone, notes, tuple(upcoming))
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from brain_core.app.control import NOTHING_TOLD, has_daemon
 from brain_core.app.trigger_types import (
     Described,
     checked_name,
@@ -30,8 +31,8 @@ from brain_core.app.trigger_types import (
 )
 from brain_core.engine.events import RunStarted, StepEnded
 from brain_core.errors import TriggerNotFound, TriggerRefused
-from brain_core.run import PlannedStep
-from brain_core.store import daemon, fires, queue, runs, triggers
+from brain_core.run import FINAL, PlannedStep
+from brain_core.store import fires, queue, runs, triggers
 from brain_core.trigger import Registration, Trigger
 
 if TYPE_CHECKING:
@@ -233,17 +234,17 @@ class Triggers:
         """
         run = await runs.get(self._db, run_id)
         watch(RunStarted(run))
-        if run.status == "queued" and not await daemon.daemons(self._db):
+        if run.status == "queued" and not await has_daemon(self._db):
             note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
-        seen = 0
+        told = NOTHING_TOLD
         while True:
-            for step in run.steps[seen:]:
+            status, steps = await runs.progress(self._db, UUID(run_id), told)
+            for step in steps:
                 watch(StepEnded(step))
-            seen = len(run.steps)
-            if run.final or run.status == "parked":
-                return run
+                told = (step.position, step.attempt)
+            if status in FINAL or status == "parked":
+                return await runs.get(self._db, run_id)
             await asyncio.sleep(LOOK_EVERY)
-            run = await runs.get(self._db, run_id)
 
     async def fires(self, name: str, *, since: datetime | None = None, limit: int = 20) -> list[LedgerRow]:
         """Return what became of the instants of a trigger, unregistered or not, the latest first."""

@@ -27,15 +27,14 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the audit as a JSON list.")] = False,
 ) -> None:
     """Recompute every instant that was due and look for its outcome; exit code 1 when one is missing or wrong."""
-    from datetime import UTC, datetime
-
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_since
 
-    start = None if since is None else read_since(since, datetime.now(UTC))
+    start = None if since is None else read_since(since)
 
     async def work(brain: Brain) -> list[Audit]:
-        return await brain.triggers.audit(name, since=start)
+        moment = None if start is None else start(await brain.clock())
+        return await brain.triggers.audit(name, since=moment)
 
     audits = with_brain(work)
     for one in audits:

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def daemon_status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the daemons as a JSON list.")] = False,
 ) -> None:
-    """Show each daemon: host, pid, version, last tick, runs in hand. Exit 1 unless one ticked within 30 s."""
+    """Show each daemon: host, pid, version, last tick, runs in hand. Exit 1 unless a living one ticked within 30 s."""
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> list[dict[str, Any]]:
@@ -35,6 +35,6 @@ def daemon_status(
 
 
 def _cells(one: dict[str, Any]) -> tuple[str, ...]:
-    state = "alive" if one["fresh"] else "silent"
+    state = "gone" if one["gone"] else "alive" if one["fresh"] else "silent"
     runs = f"{one['in_hand']} of {one['concurrency']}"
     return one["host"], str(one["pid"]), one["version"], f"{output.duration(one['tick_age'])} ago", runs, state

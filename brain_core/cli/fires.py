@@ -29,16 +29,15 @@ def fires(
     as_json: Annotated[bool, typer.Option("--json", help="Print the ledger as a JSON list.")] = False,
 ) -> None:
     """List what became of each instant that was due, the newest first; a line may stand for a stretch of them."""
-    from datetime import UTC, datetime
-
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_since
 
-    start = None if since is None else read_since(since, datetime.now(UTC))
+    start = None if since is None else read_since(since)
 
     async def work(brain: Brain) -> tuple[Described, list[LedgerRow]]:
+        moment = None if start is None else start(await brain.clock())
         schedule = await brain.triggers.get(name, unregistered=True)
-        return schedule, await brain.triggers.fires(name, since=start, limit=limit)
+        return schedule, await brain.triggers.fires(name, since=moment, limit=limit)
 
     schedule, rows = with_brain(work)
     if schedule.row.deleted_at is not None:

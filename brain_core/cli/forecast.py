@@ -33,15 +33,14 @@ def forecast(
 
     An overlap is likely where the mean of the last successful runs of the workflow takes longer than the gap.
     """
-    from datetime import UTC, datetime
-
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_until
 
-    end = read_until(until, datetime.now(UTC))
+    end = read_until(until)
 
     async def work(brain: Brain) -> Outlook:
-        return await brain.triggers.forecast(name, until=end, limit=limit)
+        moment = end(await brain.clock())
+        return await brain.triggers.forecast(name, until=moment, limit=limit)
 
     found = with_brain(work)
     if as_json:

@@ -43,17 +43,16 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="Print the runs as a JSON list.")] = False,
 ) -> None:
     """List runs, the newest first."""
-    from datetime import UTC, datetime
-
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_since
 
     if status is not None and status not in STATUSES:
         raise UsageError(f"no run has the status {status!r}{nearest(status, STATUSES)}; one of {', '.join(STATUSES)}")
-    start = None if since is None else read_since(since, datetime.now(UTC))
+    start = None if since is None else read_since(since)
 
     async def work(brain: Brain) -> list[Run]:
-        return await brain.history(workflow=workflow, status=status, since=start, limit=limit, before=before)
+        moment = None if start is None else start(await brain.clock())
+        return await brain.history(workflow=workflow, status=status, since=moment, limit=limit, before=before)
 
     runs = with_brain(work)
     if as_json:

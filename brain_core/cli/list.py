@@ -12,6 +12,7 @@ from brain_core.cli.trigger_shapes import instant, listed_shape
 if TYPE_CHECKING:
     from brain_core.app import Brain
     from brain_core.app.triggers import Listed
+    from brain_core.store.triggers import LastRun
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -25,7 +26,7 @@ def list_schedules(
 
     async def work(brain: Brain) -> list[Listed]:
         found = await brain.triggers.listing()
-        if any(one.listing.overdue for one in found) and not await brain.control.daemons():
+        if any(one.listing.overdue for one in found) and not await brain.control.has_daemon():
             output.note("no daemon runs; start one: brain daemon")
         return found
 
@@ -44,10 +45,17 @@ def _cells(one: Listed) -> tuple[str, ...]:
         one.row.name,
         output.shorten(one.words, 60),
         "overdue" if one.listing.overdue else one.row.state,
-        "-" if last is None else output.moment(last.started_at),
+        _last(last),
         "-" if last is None else last.status,
         _next(one),
     )
+
+
+def _last(last: LastRun | None) -> str:
+    if last is None:
+        return "-"
+    waits = last.status == "queued" and last.started_at is None
+    return f"queued {output.moment(last.created_at)}" if waits else output.moment(last.started_at)
 
 
 def _next(one: Listed) -> str:

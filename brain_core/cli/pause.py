@@ -29,15 +29,14 @@ def pause(
 
     A schedule that is paused already stays so. `--until` changes when it resumes.
     """
-    from datetime import UTC, datetime
-
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_until
 
-    end = None if until is None else read_until(until, datetime.now(UTC))
+    end = None if until is None else read_until(until)
 
     async def work(brain: Brain) -> Described:
-        return await brain.triggers.pause(name, resume_at=end)
+        moment = None if end is None else end(await brain.clock())
+        return await brain.triggers.pause(name, resume_at=moment)
 
     found = with_brain(work)
     if as_json:

@@ -62,7 +62,7 @@ def register(
         done = await brain.triggers.register(
             plan, trigger, name=name, inputs=accepted, catch_up=policy, catch_up_max=most, overlap=overlapping
         )
-        if not await brain.control.daemons():
+        if not await brain.control.has_daemon():
             output.note("no daemon runs; start one: brain daemon")
         return done
 

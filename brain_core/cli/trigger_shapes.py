@@ -60,7 +60,12 @@ def listed_shape(one: Listed) -> dict[str, Any]:
         "last_success_at": one.listing.last_success_at,
         "last_run": None
         if last is None
-        else {"id": str(last.id), "status": last.status, "started_at": last.started_at},
+        else {
+            "id": str(last.id),
+            "status": last.status,
+            "created_at": last.created_at,
+            "started_at": last.started_at,
+        },
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,8 @@ from brain_core.errors import UsageError, nearest
 from brain_core.schedule import MAX_CATCH_UP, CatchUp
 
 Overlap: TypeAlias = Literal["skip", "allow"]
+When: TypeAlias = Callable[[datetime], datetime]
+"""A moment by what is now, with a zone. The database's clock says that (G5): the one here may be wrong."""
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -29,46 +31,58 @@ def read_inputs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def read_since(text: str, now: datetime) -> datetime:
+def read_since(text: str) -> When:
     """Return the moment that `text` names: ISO 8601 (local time unless it says a zone), or an age such as `2h`.
 
-    UsageError says what is accepted. `now` has to have a zone.
+    UsageError says what is accepted.
     """
     if match := _AGO.fullmatch(text.strip().lower()):
-        try:
-            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError:
-            raise UsageError(f"--since {text!r} lies before all time; give a shorter age") from None
+        age = timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+        def ago(now: datetime) -> datetime:
+            try:
+                return now - age
+            except OverflowError:
+                raise UsageError(f"--since {text!r} lies before all time; give a shorter age") from None
+
+        return ago
     try:
         moment = datetime.fromisoformat(text.strip())
-        return moment if moment.tzinfo else moment.astimezone()
+        given = moment if moment.tzinfo else moment.astimezone()
     except (ValueError, OverflowError):
         raise UsageError(
             f"--since {text!r} is neither an age (30s, 5m, 2h, 3d, 1w) nor a time (2026-05-01, 2026-05-01T08:00+02:00)"
         ) from None
+    return lambda now: given
 
 
-def read_until(text: str, now: datetime) -> datetime:
+def read_until(text: str) -> When:
     """Return the moment to come that `text` names: ISO 8601 (local time unless it says a zone), or a time from now.
 
-    UsageError says what is accepted. `now` has to have a zone.
+    UsageError says what is accepted; that the moment is over is said when it is asked for.
     """
+    ahead, given = timedelta(0), None
     if match := _AGO.fullmatch(text.strip().lower()):
-        try:
-            moment = now + timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError:
-            raise UsageError(f"--until {text!r} lies after all time; give a shorter time") from None
+        ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
     else:
         try:
-            moment = datetime.fromisoformat(text.strip()).astimezone()
+            given = datetime.fromisoformat(text.strip()).astimezone()
         except (ValueError, OverflowError):
             raise UsageError(
                 f"--until {text!r} is neither a time from now (30s, 5m, 2h, 3d, 1w) nor a time "
                 "(2026-05-01, 2026-05-01T08:00+02:00)"
             ) from None
-    if moment <= now:
-        raise UsageError(f"--until {text!r} is over; give a time to come, such as 2h")
-    return moment
+
+    def until(now: datetime) -> datetime:
+        try:
+            moment = given or now + ahead
+        except OverflowError:
+            raise UsageError(f"--until {text!r} lies after all time; give a shorter time") from None
+        if moment <= now:
+            raise UsageError(f"--until {text!r} is over; give a time to come, such as 2h")
+        return moment
+
+    return until
 
 
 def read_age(text: str) -> timedelta:

@@ -6,10 +6,12 @@ The thread beats only while the engine's loop has answered within a limit, so th
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from selectors import DefaultSelector
 from typing import Any
 
 from brain_core.errors import DatabaseError
@@ -55,8 +57,11 @@ class Beats:
         self._stop.set()
 
     def _beat_on(self) -> None:
-        if not self._stop.wait(self._interval):
-            asyncio.run(self._beat_until_stopped())
+        while not self._stop.wait(self._interval):
+            # A system that has no descriptor or thread to give is asked again, as a database is that is away.
+            with suppress(OSError, RuntimeError), _new_runner() as runner:
+                runner.get_loop()
+                runner.run(self._beat_until_stopped())
 
     async def _beat_until_stopped(self) -> None:
         # A connection that nobody answers is given up within a beat.
@@ -90,3 +95,12 @@ class Beats:
 
     def _answer(self) -> None:
         self._answered = time.monotonic()
+
+
+def _new_runner() -> asyncio.Runner:
+    """Return what runs a loop of its own; OSError when there are no descriptors for it."""
+    # Seen before: a loop that can only be made by half complains on standard error.
+    with DefaultSelector():
+        for end in socket.socketpair():
+            end.close()
+    return asyncio.Runner()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from brain_core.engine.events import Event, Watch
@@ -41,9 +41,12 @@ class PlannedRunner(Runner, Protocol):
 
 
 class Runners(Protocol):
-    """Where a worker gets its runners from. `close` ends them all, with whatever runs in them."""
+    """Where a worker gets its runners from. `close` ends them all, with whatever runs in them.
 
-    def ready(self, file: str) -> PlannedRunner | None: ...
+    `ready` is the fast way: None, or what becomes a PlannedRunner, or None, once the file has been looked at.
+    """
+
+    def ready(self, file: str) -> asyncio.Future[Any] | None: ...
     async def runner_for(self, file: str) -> PlannedRunner: ...
     async def close(self) -> None: ...
 
@@ -56,7 +59,8 @@ class InHand:
 
     claimed: Claimed
     execution: Execution | None = None
-    loading: asyncio.Future[PlannedRunner] | None = None
+    loading: asyncio.Future[Any] | None = None
+    """What is waited for before it executes; cancelled with the run."""
     cancelled: str | None = None
     over: bool = False
     abandoned: bool = False
@@ -101,6 +105,10 @@ class Carrier:
         elif hand.loading is not None:
             hand.loading.cancel()
 
+    def results_wait(self) -> AbstractContextManager[None]:
+        """While others begin: what steps have done in this block is written after it, or soon."""
+        return self._recorder.held()
+
     async def settled(self) -> None:
         """Return when nothing is on its way to the database any more."""
         await self._live.close()
@@ -142,7 +150,7 @@ class Carrier:
 
     async def _run(self, hand: InHand) -> None:
         claimed = hand.claimed
-        runner = self.runners.ready(claimed.file) or await self._loaded(hand)
+        runner = await self._ready(hand) or await self._loaded(hand)
         if runner is None:
             return
         try:
@@ -174,13 +182,28 @@ class Carrier:
             hand.execution = None
             await runner.close()
 
+    async def _ready(self, hand: InHand) -> PlannedRunner | None:
+        """Wait for a look at the file of a warm runner; None when it has to be loaded, or the run is cancelled."""
+        if (ready := self.runners.ready(hand.claimed.file)) is None:
+            return None
+        hand.loading = ready
+        try:
+            return await _taken(ready)
+        except asyncio.CancelledError:
+            if hand.cancelled is None or _is_cancelled():
+                raise
+        finally:
+            hand.loading = None
+        return None
+
     async def _loaded(self, hand: InHand) -> PlannedRunner | None:
         """Wait for a runner; None when the run has ended, or was parked, without one."""
-        hand.loading = asyncio.ensure_future(self.runners.runner_for(hand.claimed.file))
+        loading = asyncio.ensure_future(self.runners.runner_for(hand.claimed.file))
+        hand.loading = loading
         if hand.cancelled is not None:
-            hand.loading.cancel()
+            loading.cancel()
         try:
-            return await hand.loading
+            return await loading
         except RunnerSilenced as error:
             await self._interrupted(hand, str(error), begun=False)
         except (WorkflowFileError, RunnerDied) as error:
@@ -246,6 +269,16 @@ class Carrier:
                 for problem in problems:
                     logger.warning("%s", problem, extra={"run": str(run_id)})
                 return
+
+
+async def _taken(ready: asyncio.Future[PlannedRunner | None]) -> PlannedRunner | None:
+    """Wait for a runner; one that comes at the same time as a cancellation is given back."""
+    try:
+        return await ready
+    except asyncio.CancelledError:
+        if ready.done() and not ready.cancelled() and (runner := ready.result()) is not None:
+            await runner.close()
+        raise
 
 
 def _is_cancelled() -> bool:

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from brain_core.engine.ahead import Ahead
 from brain_core.engine.beats import Beats
 from brain_core.engine.draining import Stop, drain
+from brain_core.engine.identity import boot_seconds
 from brain_core.engine.sweep import Watcher, worker_identity
 from brain_core.engine.telling import tell
 from brain_core.engine.tick import Ticking, daemon_tick
 from brain_core.engine.upkeep import Upkeep
-from brain_core.engine.waiting import unless
+from brain_core.engine.waiting import BackOff, unless
 from brain_core.engine.worker import Worker
 from brain_core.errors import DatabaseError
 from brain_core.store import daemon as store
@@ -40,7 +42,16 @@ TRY_AGAIN = 1.0
 BETWEEN_LOOKS = 0.05
 """Seconds between two looks for the sake of notifications, which may come by the thousand; claims do not wait."""
 HELD_AGAIN = 0.05
-"""Seconds before a trigger is looked at again that somebody else had locked."""
+"""Seconds before a trigger is looked at again that somebody else had locked; twice as long each time, up to a beat."""
+
+
+class _Seen(NamedTuple):
+    """What a beat has seen: at which monotonic time, and between which times of the boot clock."""
+
+    look: Look
+    at: float
+    asked: float
+    answered: float
 
 
 class Daemon:
@@ -70,8 +81,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._given_up = asyncio.Event()
-        self._seen: tuple[Look, float] | None = None
+        self._seen: _Seen | None = None
         self._watcher = Watcher(gap=1.5 * beat)
+        self._held = BackOff(HELD_AGAIN, beat)
         self._ticked = time.monotonic()
         self._looked = 0.0
         self._hurry = False
@@ -124,20 +136,22 @@ class Daemon:
             lambda db: self._beat(db, worker),
             interval=self._beat_every,
             limit=self._lease,
-            on_beat=lambda look: self._on_beat(look, worker),
+            on_beat=lambda seen: self._on_beat(seen, worker),
         )
         beats.start()
         return beats
 
-    async def _beat(self, db: Database, worker: Worker) -> Look:
-        age = time.monotonic() - self._ticked
+    async def _beat(self, db: Database, worker: Worker) -> _Seen:
+        asked, began = boot_seconds(), time.monotonic()
+        age = began - self._ticked
         types = list(self._brain.trigger_types)
-        return await store.beat(db, worker.identity, worker.concurrency, worker.in_hand, age, types)
+        look = await store.beat(db, worker.identity, worker.concurrency, worker.in_hand, age, types)
+        return _Seen(look, (began + time.monotonic()) / 2, asked, boot_seconds())
 
-    def _on_beat(self, look: Look, worker: Worker) -> None:
+    def _on_beat(self, seen: _Seen, worker: Worker) -> None:
         # The last beat of a worker that was given up says nothing about the one that we are now.
         if worker is self.worker:
-            self._seen = look, time.monotonic()
+            self._seen = seen
             self._awake.set()
 
     def _on_notify(self) -> None:
@@ -152,7 +166,8 @@ class Daemon:
     async def _look(self) -> tuple[Look, float]:
         """Return what there is to do, and when that was seen. Cancellations are passed on here."""
         seen, self._seen, self._hurry, self._looked = self._seen, None, False, time.monotonic()
-        look, at = seen or (await self._beat(self._brain.db, self.worker), time.monotonic())
+        look, at, asked, answered = seen or await self._beat(self._brain.db, self.worker)
+        self._watcher.looked(asked, answered)
         if not look.alive:
             self._given_up.set()
         for run_id, reason in look.cancels.items():
@@ -186,10 +201,10 @@ class Daemon:
         due = next_due is not None and next_due <= now
         if look.others or due:
             me = self.worker.identity.id
-            report = await daemon_tick(self._brain, now, me=me, watcher=self._watcher, look=look)
+            report = await daemon_tick(self._brain, now, me=me, watcher=self._watcher, look=look, worker=self.worker)
             self._problems = tell(report, self._problems)
             if report.fired:
-                self.worker.wake()
+                self._held.reset()
         else:
             self._watcher.silent(())
         self.worker.look_again(queued=look.queued)
@@ -200,12 +215,13 @@ class Daemon:
 
     async def _fire_on_time(self) -> float:
         """Fire what was decided before; what else there is to do comes with the next beat or notification."""
-        report = await self._ahead.fire()
+        report = await self._ahead.fire(self.worker)
         if report is None:
             return 0.0
-        self.worker.wake()
-        # The claim goes out first: to tell of a thousand fires takes longer than to ask for their runs.
+        # The runs begin first: to tell of a thousand fires takes longer than to send them to their runner.
         await asyncio.sleep(0)
+        if report.fired:
+            self._held.reset()
         report.problems.update(self._problems)
         self._problems = tell(report, self._problems)
         return await self._until_due()
@@ -213,11 +229,13 @@ class Daemon:
     async def _until_due(self) -> float:
         """Look when something is due next; return how long to sleep."""
         types = list(self._brain.trigger_types)
+        asked = time.monotonic()
         now, next_due = await fires.next_due(self._brain.db, types, list(self._problems))
         if next_due is not None and next_due <= now:
             # Held by another daemon at this moment, or due since: not at once, or two of them would spin.
-            return HELD_AGAIN
-        return await self._until(now, next_due, time.monotonic())
+            return self._held.pause(next_due)
+        self._held.reset()
+        return await self._until(now, next_due, (asked + time.monotonic()) / 2)
 
     async def _until(self, now: datetime, next_due: datetime | None, at: float) -> float:
         """Return how long to sleep, when `next_due` and the clock were seen at `at`."""

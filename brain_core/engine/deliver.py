@@ -13,12 +13,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from brain_core.engine.runner import Runner
-from brain_core.errors import BrainError, PluginError
+from brain_core.errors import BrainError, DatabaseError, PluginError
 from brain_core.run import WORKFLOW_RECEIVER, Run
 from brain_core.store import deliveries, runs
 from brain_core.store.codec import visible
 from brain_core.store.database import Database
 from brain_core.store.workers import WorkerIdentity
+from brain_core.threads import what_raised
 
 MAX_ERROR_CHARS = 2_000
 
@@ -51,8 +52,10 @@ class Delivery:
                     await self._call_on_finished(run, runner)
                 else:
                     await self._receivers.deliver(receiver, run)
-            except BrainError as error:
-                text = visible(str(error))[:MAX_ERROR_CHARS]
+            # Anything, not only what a hook is known to raise: what serves it is partly a stranger's, and one receiver
+            # that cannot be served is no reason to leave the others out (G18).
+            except Exception as error:  # noqa: BLE001
+                text = visible(str(error) if isinstance(error, BrainError) else what_raised(error))[:MAX_ERROR_CHARS]
                 problems.append(f"delivery of run {run.short_id} to {receiver}: {text}")
                 await deliveries.failed(self._database, UUID(run.id), receiver, text)
             else:
@@ -92,8 +95,16 @@ class Delivery:
         problems = []
         found = await deliveries.open_for(self._database, worker, self._serves, run_id=run_id)
         for each, receiver in found:
-            run = await runs.get(self._database, each)
-            problems += await self.deliver(run, [receiver])
+            try:
+                run = await runs.get(self._database, each)
+            except DatabaseError:
+                raise
+            except Exception as error:  # noqa: BLE001 - what is stored cannot be read: as in `deliver`
+                text = visible(what_raised(error))[:MAX_ERROR_CHARS]
+                problems.append(f"delivery of run {str(each)[:8]} to {receiver}: {text}")
+                await deliveries.failed(self._database, each, receiver, text)
+            else:
+                problems += await self.deliver(run, [receiver])
         return len(found), problems
 
     def _serves(self, receiver: str, file: str | None) -> bool:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from uuid import UUID, uuid5
 
 from brain_core.context import StepContext
 from brain_core.engine.runner import MAX_OUTPUT, Ask, Plan, StepReply, StepRequest
@@ -115,7 +114,6 @@ class LocalRunner:
             workflow=loaded.workflow.name,
             step=step.name,
             attempt=request.attempt,
-            idempotency_key=str(uuid5(UUID(request.run_id), step.name)),
             folder=loaded.path.parent,
             settings=self._settings,
             on_live=on_live,

@@ -27,35 +27,51 @@ _LEFT_BEHIND = "its worker was given up earlier, and the take-over did not come 
 class Watcher:
     """What a long-lived process has seen of the beats of others.
 
-    Silence counts only while this process itself was in contact with the database: when more than `gap` seconds lie
-    between two looks, or `lost` was called, every lease starts anew.
+    Silence counts only while somebody could be heard: this process ran and the database answered. After more than `gap`
+    seconds between the answer to one look and the question of the next, or between a question and its answer, every
+    lease starts anew, as after `lost`: it was stopped, its machine slept, or nobody could beat. So slow answers count,
+    as long as a worker that has to wait as long for its own can still beat in time.
     """
 
     def __init__(self, gap: float, clock: Callable[[], float] = boot_seconds) -> None:
         self._gap = gap
         self._clock = clock
         self._seen: dict[UUID, tuple[int, float]] = {}
-        self._looked: float | None = None
+        self._answered: float | None = None
+        self._look: tuple[float, float] | None = None
 
     def lost(self) -> None:
         """The database was away: nobody could beat."""
-        self._looked = None
+        self._answered = self._look = None
+
+    def looked(self, asked: float, answered: float) -> None:
+        """Say when, on the boot clock, the look was asked for and answered that is judged next; else it is now."""
+        self._look = asked, answered
 
     def silent(self, candidates: Iterable[Candidate]) -> set[UUID]:
-        """Look; return whose beat has stood still for its whole lease."""
+        """Judge a look; return whose beat has stood still for its whole lease.
+
+        What was seen may have been so since the answer before at the latest, and up to the question at least: the time
+        between those two is what counts.
+        """
         now = self._clock()
-        if self._looked is None or not 0 <= now - self._looked <= self._gap:
+        (asked, answered), self._look = self._look or (now, now), None
+        last = self._answered
+        if last is not None and -self._gap <= answered - last < 0:
+            # Two looks were on their way, and this one is the older.
+            return set()
+        if last is None or answered < last or asked - last > self._gap or answered - asked > self._gap:
             self._seen.clear()
-        self._looked = now
+        self._answered = answered
         before, self._seen = self._seen, {}
         found = set()
         for one in candidates:
             worker = one.worker
-            beat, since = before.get(worker.id, (one.beat, now))
+            beat, since = before.get(worker.id, (one.beat, answered))
             if beat != one.beat:
-                since = now
+                since = answered
             self._seen[worker.id] = (one.beat, since)
-            if now - since >= worker.lease:
+            if asked - since >= worker.lease:
                 found.add(worker.id)
         return found
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 from uuid import UUID
 
@@ -22,14 +23,16 @@ from brain_core.schedule import decide, last_until
 from brain_core.store import fires, triggers, workers
 from brain_core.store.daemon import Look
 from brain_core.store.database import Database
-from brain_core.store.fires import DueTrigger, Fire, FireResult
+from brain_core.store.fires import DueTrigger, Fire, FireResult, Taker
 from brain_core.store.triggers import TriggerRow
 from brain_core.store.workers import Settled
 from brain_core.threads import what_raised
 from brain_core.trigger import Trigger
 
 BATCH = 1_000
-"""How many due triggers are fired in one statement."""
+"""How many due triggers are read, and fired, in one statement."""
+AT_ONCE = 200
+"""How many of them in one statement when they begin at once: the runs of one begin while the next one is on its way."""
 SLICE = 0.02
 """Seconds of arithmetic after which others get their turn: after an outage a thousand triggers take seconds, and a loop
 that does not answer is taken for dead."""
@@ -44,6 +47,14 @@ class Ticking(Protocol):
     def trigger_types(self) -> Mapping[str, type[Trigger]]: ...
     @property
     def receivers(self) -> Sequence[str]: ...
+
+
+class Taking(Protocol):
+    """A worker that begins what it fires: `fire` fires `asked` triggers and lets it take their runs."""
+
+    def starts_first(self) -> AbstractContextManager[None]: ...
+
+    async def fire(self, fire: Callable[[Taker], Awaitable[list[FireResult]]], asked: int) -> list[FireResult]: ...
 
 
 @dataclass(slots=True)
@@ -62,9 +73,17 @@ class TickReport:
 
 
 async def daemon_tick(
-    brain: Ticking, now: datetime, *, me: UUID, watcher: Watcher | None = None, look: Look | None = None
+    brain: Ticking,
+    now: datetime,
+    *,
+    me: UUID,
+    watcher: Watcher | None = None,
+    look: Look | None = None,
+    worker: Taking | None = None,
 ) -> TickReport:
     """Do one whole cycle at the moment `now` for the worker `me` and return what was done.
+
+    Runs that are fired begin at once in `worker`, as far as it has room; other runs are queued.
 
     `look` is what a beat has just seen: what there is nothing to do about by it costs no query. `watcher` remembers
     between cycles what was seen of others; without it only those are given up whose process is known to be gone.
@@ -79,11 +98,25 @@ async def daemon_tick(
         )
     if look is None or (look.next_due is not None and look.next_due <= now):
         await resume_paused(brain, now, report)
-        await fire_due(brain, now, report)
+        await fire_due(brain, now, report, worker)
     return report
 
 
-async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
+async def fire_decided(
+    brain: Ticking, decided: Sequence[Fire], now: datetime | None, worker: Taking | None
+) -> list[FireResult]:
+    """Fire what was decided; the runs are the worker's, if there is one and it has room, or queued."""
+    if worker is None:
+        return await fires.fire(brain.db, decided, now)
+    results: list[FireResult] = []
+    with worker.starts_first() if len(decided) > AT_ONCE else nullcontext():
+        for first in range(0, len(decided), AT_ONCE):
+            some = decided[first : first + AT_ONCE]
+            results += await worker.fire(partial(fires.fire, brain.db, some, now), len(some))
+    return results
+
+
+async def fire_due(brain: Ticking, now: datetime, report: TickReport, worker: Taking | None = None) -> None:
     """Fire every schedule that is due at `now`; one that cannot be decided is noted, and the others go on (G18)."""
     types = brain.trigger_types
     timed = timed_types(types)
@@ -100,7 +133,7 @@ async def fire_due(brain: Ticking, now: datetime, report: TickReport) -> None:
             except Exception as error:  # noqa: BLE001 - a stranger's arithmetic, or no file descriptor for a zone
                 report.problems[row.id] = f"{row.name}: its next instant cannot be found: {what_raised(error)}"
         names = {row.id: row.name for row in rows}
-        for result in await fires.fire(brain.db, list(decided.values()), now):
+        for result in await fire_decided(brain, list(decided.values()), now, worker):
             decided.pop(result.trigger_id, None)
             if result.outcome == "refused":
                 report.problems[result.trigger_id] = f"{names[result.trigger_id]}: cannot be fired: {result.error}"

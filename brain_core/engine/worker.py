@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from brain_core.engine.carrying import Carrier, InHand
+from brain_core.engine.file_threads import FileThreads
 from brain_core.errors import DatabaseError
 from brain_core.store import queue
 from brain_core.store.database import Database
+from brain_core.store.fires import NOBODY, FireResult, Taker
 from brain_core.store.queue import Claimed
 
 logger = logging.getLogger("brain.worker")
@@ -33,7 +37,7 @@ class Worker:
     any more; `let_go` ends what is in hand.
     """
 
-    def __init__(self, db: Database, carrier: Carrier, *, concurrency: int) -> None:
+    def __init__(self, db: Database, carrier: Carrier, *, concurrency: int, files: FileThreads | None = None) -> None:
         self.identity = carrier.identity
         self.concurrency = concurrency
         self._db = db
@@ -43,9 +47,16 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
+        self._firing: asyncio.Task[list[FireResult]] | None = None
+        # What one statement takes the next one would find as this worker's own, and nobody would know it yet.
+        self._taking = asyncio.Lock()
         self._closing = False
         self._unsure = False
+        # Whether more may be queued than the last claim has found: then each run that ends makes room for the next.
+        self._queued = True
+        self._files = files or FileThreads()
         self._absent: set[str] = set()
+        self._looked_for: set[str] = set()
 
     @property
     def in_hand(self) -> int:
@@ -62,14 +73,69 @@ class Worker:
 
     def wake(self) -> None:
         """Say that something may be queued."""
+        self._queued = True
         self._wake.set()
 
     def look_again(self, *, queued: bool) -> None:
         """Claim, if there is something queued or the last claim's answer was lost."""
         # Files that were on other hosts alone may have come here.
-        self._absent = {file for file in self._absent if not _is_there(file)}
+        for file in self._absent - self._looked_for:
+            self._looked_for.add(file)
+            self._files.ask(file, partial(_is_there, file)).add_done_callback(partial(self._looked, file))
+        self._queued = queued
         if queued or self._unsure:
             self._wake.set()
+
+    def _looked(self, file: str, there: asyncio.Future[bool]) -> None:
+        self._looked_for.discard(file)
+        if there.result():
+            self._absent.discard(file)
+            self.wake()
+
+    def starts_first(self) -> AbstractContextManager[None]:
+        """While a thousand runs are about to begin, the results of the first of them wait, for the others are due."""
+        return self._carrier.results_wait()
+
+    async def fire(self, fire: Callable[[Taker], Awaitable[list[FireResult]]], asked: int) -> list[FireResult]:
+        """Fire `asked` triggers by `fire`; their runs begin here at once, as far as there is room, without a claim.
+
+        While a claim is on its way it is not waited for: then the runs are queued. A caller that is cancelled leaves
+        the statement on its way, and what it takes is begun, or put back when this worker is closing.
+        """
+        room = self.concurrency - len(self._in_hand)
+        if self._closing or self._taking.locked() or room <= 0:
+            results = await fire(NOBODY)
+            self.wake()
+            return results
+        taker = Taker(self.identity.id, self.identity.host, room)
+        firing = self._firing = asyncio.create_task(self._fire(fire, taker, asked), name="brain-fire")
+        try:
+            return await asyncio.shield(firing)
+        except asyncio.CancelledError:
+            firing.add_done_callback(_look_at)
+            raise
+
+    async def _fire(
+        self, fire: Callable[[Taker], Awaitable[list[FireResult]]], taker: Taker, asked: int
+    ) -> list[FireResult]:
+        async with self._taking:
+            try:
+                results = await fire(taker)
+            except DatabaseError:
+                self._unsure = True
+                raise
+            taken = [result.taken for result in results if result.taken is not None]
+            if self._closing:
+                await self._release(taken)
+                return results
+            for one in taken:
+                self._begin(self._held(one))
+        if len(results) < asked:
+            # Left to others, or the reply got lost and what was taken is not among them.
+            self._unsure = True
+        if self._unsure or any(result.taken is None for result in results):
+            self.wake()
+        return results
 
     def cancel(self, run_id: UUID, reason: str) -> None:
         """End a run as cancelled, when it is in hand; said again of the same run it changes nothing."""
@@ -92,7 +158,7 @@ class Worker:
         Steps get the time that any cancelled step gets; `at_once` ends their processes instead.
         """
         self._closing = True
-        ending = [*self._tasks, *([self._claiming] if self._claiming is not None else [])]
+        ending = [*self._tasks, *(task for task in (self._firing, self._claiming) if task is not None)]
         for task in ending:
             task.cancel()
         closing = asyncio.ensure_future(self._carrier.runners.close()) if at_once else None
@@ -119,6 +185,8 @@ class Worker:
             except Exception:
                 self._unsure = True
                 logger.exception("a bug ended a claim")
+        if self._firing is not None:
+            await asyncio.wait({self._firing})
         if self._unsure:
             with suppress(DatabaseError):
                 await self._release(await self._claimed(0))
@@ -126,19 +194,21 @@ class Worker:
     async def _claim(self) -> None:
         while not self._closing and (free := self.concurrency - len(self._in_hand)) > 0:
             limit = min(free, CLAIM_BATCH)
-            claimed = await self._claimed(limit)
-            self._unsure = False
-            if self._closing:
-                await self._release(claimed)
-                return
-            elsewhere = []
-            for one in claimed:
-                if self._is_elsewhere(one):
-                    elsewhere.append(one)
-                else:
-                    self._begin(one)
-            if elsewhere:
-                await self._leave(elsewhere)
+            async with self._taking:
+                claimed = await self._claimed(limit)
+                self._unsure = False
+                if self._closing:
+                    await self._release(claimed)
+                    return
+                strangers: dict[str, list[InHand]] = {}
+                for one in claimed:
+                    hand = self._held(one)
+                    if one.host in ("", self.identity.host):
+                        self._begin(hand)
+                    else:
+                        strangers.setdefault(one.file, []).append(hand)
+                for file, hands in strangers.items():
+                    self._start(self._place(file, hands), f"brain-place-{file}")
             if len(claimed) < limit:
                 return
 
@@ -150,23 +220,55 @@ class Worker:
         if claimed:
             await queue.release(self._db, self.identity.id, [(one.run_id, one.claim) for one in claimed])
 
-    async def _leave(self, elsewhere: Sequence[Claimed]) -> None:
-        """Leave runs to the hosts that have their files; where none of them lives any more the lack is the answer."""
-        living = await queue.living_hosts(self._db, {one.host for one in elsewhere})
-        left = [one for one in elsewhere if one.host in living]
-        self._absent |= {one.file for one in left}
-        for one in elsewhere:
-            if one.host not in living:
-                self._begin(one)
-        await self._release(left)
+    async def _place(self, file: str, hands: list[InHand]) -> None:
+        """Begin runs that were queued for other hosts when their file is here, too, else leave them to those hosts.
 
-    def _is_elsewhere(self, claimed: Claimed) -> bool:
-        """Whether the file of a run is on another host and not on this one; here a missing file is a failed run."""
-        return claimed.host not in ("", self.identity.host) and not _is_there(claimed.file)
+        Where none of those lives any more the lack is the answer: a missing file is a failed run.
+        """
+        left = hands
+        try:
+            there = await self._is_here(file, hands)
+            if not there and not self._closing:
+                living = await queue.living_hosts(self._db, {hand.claimed.host for hand in hands})
+                left = [hand for hand in hands if hand.claimed.host in living and hand.cancelled is None]
+                if left:
+                    self._absent.add(file)
+            elif not self._closing:
+                left = []
+            await self._release([hand.claimed for hand in left])
+        except DatabaseError as error:
+            self._unsure = True
+            logger.warning("claim failed: %s", error)
+        finally:
+            for hand in left:
+                del self._in_hand[hand.claimed.run_id]
+            self.wake()
+        for hand in hands:
+            if hand not in left:
+                self._begin(hand)
 
-    def _begin(self, claimed: Claimed) -> None:
+    async def _is_here(self, file: str, hands: list[InHand]) -> bool:
+        """Look for a file; runs that are cancelled meanwhile are begun, so that they end, and wait no longer."""
+        there = self._files.ask(file, partial(_is_there, file))
+        for hand in hands:
+            hand.loading = asyncio.get_running_loop().create_future()
+        while not there.done():
+            waiting = {hand.loading for hand in hands if hand.loading is not None}
+            await asyncio.wait({there, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for hand in [hand for hand in hands if hand.cancelled is not None]:
+                hands.remove(hand)
+                self._begin(hand)
+        return there.result()
+
+    def _held(self, claimed: Claimed) -> InHand:
         hand = self._in_hand[claimed.run_id] = InHand(claimed)
-        task = asyncio.create_task(self._carry(hand), name=f"brain-run-{claimed.run_id}")
+        return hand
+
+    def _begin(self, hand: InHand) -> None:
+        self._start(self._carry(hand), f"brain-run-{hand.claimed.run_id}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -177,7 +279,14 @@ class Worker:
             del self._in_hand[hand.claimed.run_id]
             if hand.abandoned:
                 self._abandoned.add(hand.claimed.run_id)
-            self._wake.set()
+            if self._queued:
+                self._wake.set()
+
+
+def _look_at(task: asyncio.Task[list[FireResult]]) -> None:
+    """Of what nobody waits for any more an error is nobody's; the next claim finds what there is."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_there(file: str) -> bool:

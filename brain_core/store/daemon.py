@@ -67,7 +67,7 @@ async def is_eldest(db: Database, worker: UUID) -> bool:
 
 
 async def daemons(db: Database) -> list[dict[str, Any]]:
-    """Return the daemons that count as alive; `tick_age` is in seconds."""
+    """Return the daemons that nobody has given up; `tick_age` is in seconds."""
     return [dict(row) for row in await db.fetch("daemon_list")]
 
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.store.codec import decode
+from brain_core.store.queue import Claimed, claimed
 from brain_core.store.triggers import CatchUp, TriggerRow, trigger_row
 
 if TYPE_CHECKING:
@@ -57,8 +58,22 @@ class Fire:
             object.__setattr__(self, "run_ids", tuple(uuid4() for _ in self.fire_due))
 
 
+class Taker(NamedTuple):
+    """A worker that takes the runs of its host which it fires, `limit` at most, in the commit that fires them."""
+
+    worker: UUID
+    host: str
+    limit: int
+
+
+NOBODY = Taker(UUID(int=0), "", 0)
+
+
 class FireResult(NamedTuple):
-    """An outcome that was written; `refused`, with `error`: the database did not take it, the trigger stays due."""
+    """An outcome that was written; `refused`, with `error`: the database did not take it, the trigger stays due.
+
+    `taken` is the run when the taker has it now; other runs are queued.
+    """
 
     trigger_id: UUID
     name: str
@@ -67,6 +82,7 @@ class FireResult(NamedTuple):
     run_id: UUID | None = None
     until: datetime | None = None
     error: str | None = None
+    taken: Claimed | None = None
 
 
 class LedgerRow(NamedTuple):
@@ -132,19 +148,20 @@ async def next_due(
     return row["now"], row["next_due"]
 
 
-async def fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> list[FireResult]:
+async def fire(db: Database, fires: Sequence[Fire], now: datetime | None, taker: Taker = NOBODY) -> list[FireResult]:
     """Fire due triggers as one commit; return the outcomes that this call has written.
 
     What is not due at `now` (None: by the database's clock, G5) stays as it is. A trigger that another process has
     fired, changed, or holds locked at this moment is left alone and has no outcome here. What the database refuses is
-    found by halving, and costs the others nothing (G18).
+    found by halving, and costs the others nothing (G18). When a reply gets lost the taker may have taken runs that no
+    result tells of: its next claim finds them.
     """
     if not fires:
         return []
     tries = 0
     while True:
         try:
-            return await _fire(db, fires, now)
+            return await _fire(db, fires, now, taker)
         except DatabaseUnreachable:
             raise
         except DatabaseError as error:
@@ -154,7 +171,9 @@ async def fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> lis
                 continue
             if len(fires) > 1:
                 half = len(fires) // 2
-                return [*await fire(db, fires[:half], now), *await fire(db, fires[half:], now)]
+                first = await fire(db, fires[:half], now, taker)
+                left = taker.limit - sum(result.taken is not None for result in first)
+                return [*first, *await fire(db, fires[half:], now, taker._replace(limit=left))]
             one = fires[0]
             return [FireResult(one.trigger_id, "", one.expected_due, "refused", error=str(error))]
 
@@ -180,7 +199,7 @@ async def revisions(db: Database, trigger_id: UUID) -> list[Revision]:
     ]
 
 
-async def _fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> list[FireResult]:
+async def _fire(db: Database, fires: Sequence[Fire], now: datetime | None, taker: Taker) -> list[FireResult]:
     triggers = [
         (
             one.trigger_id,
@@ -199,7 +218,16 @@ async def _fire(db: Database, fires: Sequence[Fire], now: datetime | None) -> li
     ]
     columns: list[Any] = [*zip(*triggers, strict=True)]
     columns += zip(*instants, strict=True) if instants else [()] * 5
+    args = (*columns, now, taker.worker, taker.host, taker.limit)
     return [
-        FireResult(row["trigger_id"], row["name"], row["due_at"], row["outcome"], row["run_id"], row["until"])
-        for row in await db.fetch("fires_fire", *columns, now, timeout=db.answer_within(len(instants)))
+        FireResult(
+            row["trigger_id"],
+            row["name"],
+            row["due_at"],
+            row["outcome"],
+            row["run_id"],
+            row["until"],
+            taken=None if row["id"] is None else claimed(row),
+        )
+        for row in await db.fetch("fires_fire", *args, timeout=db.answer_within(len(instants)))
     ]

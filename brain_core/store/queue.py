@@ -91,7 +91,7 @@ async def claim(
             rows = await session.fetch(name, *args, timeout=db.answer_within(limit))
     else:
         rows = await db.fetch(name, *args, timeout=db.answer_within(limit))
-    return [_claimed(row) for row in rows]
+    return [claimed(row) for row in rows]
 
 
 async def enqueue(db: Database, run: NewRun) -> UUID:
@@ -147,7 +147,8 @@ async def unpark(db: Database, run_id: UUID) -> bool:
     return bool(await db.fetchval("queue_status", run_id) == "queued")
 
 
-def _claimed(row: Any) -> Claimed:
+def claimed(row: Any) -> Claimed:
+    """Return the run that a statement has claimed."""
     return Claimed(
         run_id=row["id"],
         workflow=row["workflow_name"],

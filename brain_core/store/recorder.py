@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 500
 MAX_BATCH_CHARS = 16 * 1024 * 1024
 REPLY_TIMEOUT = 5.0
+HELD_AT_MOST = 0.25
 _CHARS_A_SECOND = 1024 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -115,6 +117,8 @@ class Recorder:
         self._patience = patience
         self._queue: list[_Entry] = []
         self._writer: asyncio.Task[None] | None = None
+        self._free = asyncio.Event()
+        self._free.set()
         self._versions: dict[str, tuple[str, bool, str]] = {}
         self._identity = worker.row[1:]
 
@@ -156,6 +160,17 @@ class Recorder:
         row = (end.run_id, end.claim, end.status, end.error, receivers, *step)
         await self._commit(end.run_id, False, row, chars)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is handed over within this block is written after it, or after HELD_AT_MOST seconds."""
+        timer = asyncio.get_running_loop().call_later(HELD_AT_MOST, self._free.set)
+        self._free.clear()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._free.set()
+
     async def drain(self) -> None:
         """Return when everything that was handed over has its answer."""
         while self._writer is not None:
@@ -172,6 +187,7 @@ class Recorder:
     async def _write_all(self) -> None:
         try:
             while self._queue:
+                await self._free.wait()
                 await self._write(self._take())
         finally:
             self._writer = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from brain_core.errors import RunNotFound
-from brain_core.run import PlannedStep, Run, StepRun
+from brain_core.run import PlannedStep, Run, RunStatus, StepRun
 from brain_core.store.codec import decode
 from brain_core.store.statements import statement
 
@@ -53,9 +53,29 @@ async def get(db: Database, run_id: UUID | str) -> Run:
     key = run_id if isinstance(run_id, UUID) else UUID(run_id)
     row = await db.fetchrow("run_get", key)
     if row is None:
-        raise RunNotFound(f"there is no run {key}; `brain history` lists them")
+        raise _not_found(key)
     steps = await db.fetch("run_steps", key)
     return _run(row, tuple(_step(step) for step in steps))
+
+
+async def head(db: Database, run_id: UUID) -> Run:
+    """Return a run without its steps; RunNotFound when there is none."""
+    row = await db.fetchrow("run_get", run_id)
+    if row is None:
+        raise _not_found(run_id)
+    return _run(row)
+
+
+async def progress(db: Database, run_id: UUID, after: tuple[int, int]) -> tuple[RunStatus, tuple[StepRun, ...]]:
+    """Return the status of a run and its attempts after (position, attempt), seen at one moment.
+
+    For who follows a run and asks again and again; RunNotFound when it is there no more.
+    """
+    rows = await db.fetch("run_progress", run_id, *after)
+    if not rows:
+        raise _not_found(run_id)
+    steps = [{name: value for name, value in row.items() if name != "run_status"} for row in rows]
+    return rows[0]["run_status"], tuple(_step(step) for step in steps if step["position"] is not None)
 
 
 async def find(db: Database, prefix: str) -> Run:
@@ -113,6 +133,10 @@ async def check_history(db: Database, *, silent: float = SILENT_SECONDS) -> list
         await session.script(statement("check_settings"))
         rows = await session.fetch("check_history", silent)
     return [Violation(row["rule"], str(row["run_id"]), row["text"]) for row in rows]
+
+
+def _not_found(run_id: UUID) -> RunNotFound:
+    return RunNotFound(f"there is no run {run_id}; `brain history` lists them")
 
 
 def _run(row: Any, steps: tuple[StepRun, ...] = ()) -> Run:

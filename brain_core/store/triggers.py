@@ -84,6 +84,7 @@ class LastRun(NamedTuple):
 
     id: UUID
     status: str
+    created_at: datetime
     started_at: datetime | None
 
 
@@ -162,9 +163,7 @@ async def list_all(db: Database) -> list[TriggerListing]:
     return [
         TriggerListing(
             trigger_row(row),
-            None
-            if row["last_run_id"] is None
-            else LastRun(row["last_run_id"], row["last_run_status"], row["last_run_started_at"]),
+            None if row["last_run_id"] is None else LastRun(*(row[f"last_run_{name}"] for name in LastRun._fields)),
             row["last_success_at"],
             row["overdue"],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -10,11 +11,12 @@ import pytest
 
 from brain_core import Cron, Trigger
 from brain_core.app import load_plan
+from brain_core.audit import Outcome
 from brain_core.engine.events import RunStarted
 from brain_core.engine.sweep import worker_identity
 from brain_core.errors import InputError, TriggerNotFound, TriggerRefused, UsageError
 from brain_core.store import daemon, fires, queue, runs, triggers, workers
-from brain_core.store.fires import Fire
+from brain_core.store.fires import Fire, LedgerRow
 
 DAY = timedelta(days=1)
 
@@ -230,6 +232,39 @@ async def test_an_audit_finds_a_hole(brain, registered_at):
     await queue.cancel_request(brain.db, runs.UUID(run.id), "the test is over")
 
 
+async def test_an_audit_of_a_long_ledger_holds_a_page_of_it_at_a_time(brain, registered_at, monkeypatch):
+    row = await registered_at("old", await _past(brain, 30 * DAY))
+    last = row.next_due_at + timedelta(minutes=10) * 3_999
+    async with brain.db.session() as session:
+        await session.connection.execute(
+            "INSERT INTO brain.fires (trigger_id, due_at, outcome, reason, revision) "
+            "SELECT $1, due, 'skipped_overlap', 'test', 1 FROM generate_series($2, $3, interval '10 minutes') AS due",
+            *(row.id, row.next_due_at, last),
+        )
+        await session.connection.execute(
+            "UPDATE brain.triggers SET next_due_at = $2 WHERE id = $1", row.id, last + timedelta(minutes=10)
+        )
+    monkeypatch.setattr("brain_core.app.trigger_reports._PAGE", 50)
+    fetch, held = brain.db.fetch, []
+
+    async def watched(name, *args, **more):
+        held.append(sum(isinstance(one, LedgerRow | Outcome) for one in gc.get_objects()))
+        return await fetch(name, *args, **more)
+
+    monkeypatch.setattr(brain.db, "fetch", watched)
+    (audit,) = await brain.triggers.audit()
+    assert audit.holds
+    assert len(held) > 80
+    assert max(held) - held[0] < 200
+    async with brain.db.session() as session:
+        await session.connection.execute("SET session_replication_role = replica")
+        gaps = [row.next_due_at + timedelta(minutes=10) * number for number in (0, 49, 50, 2_000)]
+        await session.connection.execute("DELETE FROM brain.fires WHERE due_at = ANY ($1)", gaps)
+        await session.connection.execute("SET session_replication_role = DEFAULT")
+    (audit,) = await brain.triggers.audit()
+    assert [(one.problem, one.at) for one in audit.findings] == [("hole", gap) for gap in gaps]
+
+
 async def test_an_audit_since_the_middle_of_a_range_holds(brain, registered_at):
     row = await registered_at("old", await _past(brain, DAY))
     await brain.triggers.edit(row, trigger=Cron("*/7 * * * *", timezone="UTC"))
@@ -311,12 +346,12 @@ async def test_forecast_judges_overlaps_by_past_runs(brain, registered_at):
     assert found.forecast.counts == {"old": 3}
 
 
-async def test_all_that_can_fire_only_one_says_so(brain, flow):
+async def test_all_that_goes_one_after_the_other_says_so(brain, flow):
     plan, daily = await _plan(brain, flow), Cron("0 9 * * *")
     one = await brain.triggers.register(plan, daily, name="one", catch_up="all", catch_up_max=4)
     assert one.trigger.notes == (
-        "after an outage all of the last 4 instants are due at once, and with --overlap skip only the first of them "
-        "fires; for a run of each: --overlap allow",
+        "after an outage the runs of the last 4 instants are queued at once, and with --overlap skip they go one after "
+        "the other; what comes due meanwhile is skipped",
     )
     assert (await brain.triggers.edit(one.trigger.row, overlap="allow")).notes == ()
     assert (await brain.triggers.register(plan, daily, name="two", catch_up="all", catch_up_max=1)).trigger.notes == ()

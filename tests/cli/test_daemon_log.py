@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from brain_core.cli.daemon_log import write_log
+from brain_core.cli.daemon_log import SoonHandler, write_log
 
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
     log = logging.getLogger("brain")
     before = log.handlers[:], log.level, log.propagate
+    wide = logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile
     yield
     log.handlers[:], log.propagate = before[0], before[2]
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile = wide
     log.setLevel(before[1])
 
 
@@ -51,3 +55,70 @@ def test_json_keeps_what_was_said_as_it_was(capsys: pytest.CaptureFixture[str]):
     assert (printed["event"], printed["file"]) == ("one\ntwo \x1b[2J", "/a flow.py")
     assert (bug["run"], bug["logger"], bug["level"]) == ("r1", "brain.worker", "error")
     assert bug["exception"].startswith("Traceback")
+
+
+class Writes(io.StringIO):
+    """A stream that keeps each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+def _log_to(stream: Writes) -> tuple[logging.Logger, SoonHandler]:
+    log = logging.getLogger("brain")
+    handler = SoonHandler(stream)
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    return log, handler
+
+
+async def test_a_thousand_lines_are_written_soon_in_order_and_with_few_writes():
+    stream = Writes()
+    log, handler = _log_to(stream)
+    for number in range(1_000):
+        log.info("line %d", number)
+    assert stream.writes == []
+    async with asyncio.timeout(30):
+        while handler.waiting:  # noqa: ASYNC110 - a log tells nobody that it was written
+            await asyncio.sleep(0.01)
+    assert "".join(stream.writes) == "".join(f"line {number}\n" for number in range(1_000))
+    assert len(stream.writes) == 5
+
+
+async def test_a_warning_is_written_at_once_with_all_before_it():
+    stream = Writes()
+    log, _ = _log_to(stream)
+    log.info("first")
+    log.warning("second")
+    assert stream.writes == ["first\nsecond\n"]
+
+
+def test_outside_of_an_event_loop_each_line_is_written_at_once():
+    stream = Writes()
+    log, _ = _log_to(stream)
+    log.info("first")
+    assert stream.writes == ["first\n"]
+
+
+async def test_at_the_end_of_the_process_what_waits_is_written():
+    stream = Writes()
+    log, handler = _log_to(stream)
+    log.info("last words")
+    handler.flush()
+    assert stream.writes == ["last words\n"]
+
+
+async def test_a_line_that_cannot_be_formatted_costs_no_other(capsys: pytest.CaptureFixture[str]):
+    stream = Writes()
+    log, handler = _log_to(stream)
+    log.info("good")
+    log.info("%d", "bad")
+    log.info("good too")
+    handler.flush()
+    assert stream.writes == ["good\ngood too\n"]
+    assert "bad" in capsys.readouterr().err

@@ -1,17 +1,21 @@
-"""Ctrl-C at any moment of a command's life: exit code 130 and at most one line, never a traceback."""
+"""Ctrl-C at any moment of a command's life: exit code 130 and at most one line, never a traceback.
+
+For a daemon Ctrl-C and SIGTERM are how it is stopped, from its first import on: exit code 0.
+"""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
-# Sends SIGINT to its own process at the import with a given number, counted from the first that takes some time.
+# Sends a signal to its own process at the import with a given number, counted from the first that takes some time.
 AT_IMPORT = """
-import atexit, os, signal, sys
+import atexit, os, sys
 
 at, seen, ours = int(os.environ["AT_IMPORT"]), 0, False
 
@@ -21,7 +25,7 @@ def on(event, arguments):
         ours = ours or arguments[0] == "typing"
         seen += ours
         if ours and seen == at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
 
 sys.addaudithook(on)
 if not at:
@@ -33,12 +37,13 @@ if not at:
 def at_import(environment, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(AT_IMPORT)
 
-    def run(number: int) -> subprocess.CompletedProcess[str]:
+    def run(number: int, command: str = "history", sent: int = signal.SIGINT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "brain_core", "history"],
+            [sys.executable, "-m", "brain_core", command],
             env={
                 **environment,
                 "AT_IMPORT": str(number),
+                "SIGNAL": str(int(sent)),
                 "PYTHONPATH": str(tmp_path),
                 "THE_BRAIN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
             },
@@ -64,6 +69,13 @@ def test_ctrl_c_during_the_imports_is_quiet(at_import):
         assert len(said) <= 1
         if number < count // 2:
             assert done.returncode == 130, f"at import {number} of {count}: {said}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("at", [1, 100, 250, 400])
+def test_a_daemon_that_is_stopped_during_its_imports_ends_with_0(at_import, number, at):
+    done = at_import(at, "daemon", number)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_ctrl_c_while_the_embedded_server_starts(environment, tmp_path):

@@ -22,11 +22,11 @@ NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_until(text, moment):
-    assert read_until(text, NOW) == moment
+    assert read_until(text)(NOW) == moment
 
 
 def test_until_without_a_zone_is_local():
-    assert read_until("2027-01-01", NOW) == datetime(2027, 1, 1).astimezone()
+    assert read_until("2027-01-01")(NOW) == datetime(2027, 1, 1).astimezone()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_until_without_a_zone_is_local():
 )
 def test_until_refused(text, part):
     with pytest.raises(UsageError, match="--until") as caught:
-        read_until(text, NOW)
+        read_until(text)(NOW)
     assert part in str(caught.value)
 
 

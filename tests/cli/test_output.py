@@ -116,16 +116,16 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def test_since():
-    assert read_since("2h", NOW) == NOW - timedelta(hours=2)
-    assert read_since("3d", NOW) == NOW - timedelta(days=3)
-    assert read_since("2026-05-01T08:00+02:00", NOW) == datetime(2026, 5, 1, 6, tzinfo=UTC)
-    assert read_since("2026-05-01", NOW).tzinfo is not None
+    assert read_since("2h")(NOW) == NOW - timedelta(hours=2)
+    assert read_since("3d")(NOW) == NOW - timedelta(days=3)
+    assert read_since("2026-05-01T08:00+02:00")(NOW) == datetime(2026, 5, 1, 6, tzinfo=UTC)
+    assert read_since("2026-05-01")(NOW).tzinfo is not None
 
 
 @given(st.text())
 def test_since_never_breaks(text):
     with contextlib.suppress(UsageError):
-        assert read_since(text, NOW).tzinfo is not None
+        assert read_since(text)(NOW).tzinfo is not None
 
 
 def test_inputs():

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,37 @@ def test_pause_and_resume(ok):
     assert ok("resume", "plain").startswith("active  plain: plain at 09:00 (Asia/Tokyo)\nnext        20")
     assert ok("resume", "plain").startswith("active  plain: ")
     assert "; resume it: brain resume plain\n" in ok("pause", "plain")
+
+
+def test_a_while_is_a_while_by_the_clock_of_the_database(here, ok, database_url):
+    """The clock here may be wrong; that of the database is judged by in all else too (G5)."""
+    ok("register", "plain.py", "--cron", "0 9 * * *")
+
+    async def ahead() -> None:
+        async with await Database.open(database_url) as db, db.session() as session:
+            await session.script(
+                "CREATE SCHEMA ahead; CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz VOLATILE "
+                "BEGIN ATOMIC SELECT pg_catalog.clock_timestamp() + interval '1000 days'; END;"
+            )
+            (name,) = await session.connection.fetchrow("SELECT current_database()")
+            await session.script(f'ALTER DATABASE "{name}" SET search_path = ahead, pg_catalog, public')
+
+    asyncio.run(ahead())
+    before = datetime.now(UTC)
+    row = json.loads(ok("pause", "plain", "--until", "30m", "--json"))
+    assert timedelta(999) < datetime.fromisoformat(row["resume_at"]) - before < timedelta(1001)
+    length = datetime.fromisoformat(row["resume_at"]) - datetime.fromisoformat(row["paused_at"])
+    assert abs(length - timedelta(minutes=30)) < timedelta(minutes=5)
+    assert timedelta(999) < datetime.fromisoformat(json.loads(ok("forecast", "--json"))["until"]) - before
+    (audit,) = json.loads(ok("audit", "--json", "--since", "1d"))
+    assert timedelta(998) < datetime.fromisoformat(audit["since"]) - before
+    # A moment that is given is that one.
+    given = (before + timedelta(2000)).isoformat()
+    row = json.loads(ok("pause", "plain", "--until", given, "--json"))
+    assert datetime.fromisoformat(row["resume_at"]) == before + timedelta(2000)
+    code, out, err = here("pause", "plain", "--until", (before + timedelta(500)).isoformat())
+    assert (code, out) == (2, "")
+    assert "is over; give a time to come" in err
 
 
 WRONG = [
@@ -213,6 +244,7 @@ def test_trigger_without_a_daemon_says_that_the_run_waits(environment, ok, brain
     assert re.fullmatch(r"queued  plain  run [0-9a-f]{8}\n", done.stdout)
     assert re.fullmatch(r"run [0-9a-f]{8} waits: no daemon runs; start one with `brain daemon`\n", done.stderr)
     assert "\ntrigger   plain, by hand\n" in ok("show")
+    assert re.search(r"  active  queued 20\d\d-\S+ \S+  queued  ", ok("list"))
     waiting = subprocess.Popen(
         [sys.executable, "-m", "brain_core", "trigger", "plain", "--wait"],
         env=environment,

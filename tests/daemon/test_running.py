@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from uuid import UUID
 
 from brain_core.engine.sweep import worker_identity
 from brain_core.store import daemon as store
-from brain_core.store import fires, queue, workers
+from brain_core.store import fires, queue, triggers, workers
 from brain_core.store.database import Database
 
 from .conftest import House, gone
@@ -26,6 +27,27 @@ async def test_what_is_due_is_fired_and_run(house: House) -> None:
     assert [step.output for step in run.steps] == ["one", "two"]
     assert run.trigger is not None
     assert run.trigger["name"] == "flow"
+
+
+async def test_what_all_makes_up_for_runs_one_after_the_other(house: House) -> None:
+    flow, other = house.flow("Held(name='held')"), house.flow("Note(name='other')", name="other")
+    now = await triggers.clock(house.db)
+    missed = now.replace(second=0, microsecond=0) - timedelta(minutes=4)
+    trigger = await house.schedule(flow, next_due_at=missed, catch_up="all", catch_up_max=3, overlap="skip")
+    daemon = await house.daemon()
+    await house.began("held", 1, daemon)
+    # It was queued after them, and nothing but their turn keeps them from a worker.
+    assert (await house.ended(await house.queue(other), daemon)).status == "success"
+    begun = [line for line in house.journal if line.startswith("held 1 begins")]
+    assert len(begun) == 1
+    house.go("held")
+    fired = [row.run_id for row in await fires.ledger(house.db, trigger) if row.outcome == "fired"][::-1]
+    ran = [await house.ended(run_id, daemon) for run_id in fired if run_id is not None]
+    assert len(ran) >= 3
+    told = [line.split()[2] for line in house.journal if line.startswith("held")]
+    assert told[:6] == ["begins", "ends"] * 3
+    started = [run.started_at for run in ran]
+    assert started == sorted(started, key=str)
 
 
 async def test_the_log_is_a_line_an_event_with_ids(house: House) -> None:
@@ -187,6 +209,22 @@ async def test_daemon_status_tells_who_works(house: House) -> None:
     daemon.kill()
     assert await daemon.ended() == 0
     assert (await house.brain("daemon-status"))[0] == 1
+
+
+async def test_a_daemon_that_was_killed_here_is_not_alive_for_another_half_minute(house: House) -> None:
+    daemon = await house.daemon()
+    daemon.popen.kill()
+    await daemon.ended()
+    code, out = await house.brain("daemon-status", "--json")
+    (one,) = json.loads(out)
+    assert (code, one["pid"], one["fresh"], one["gone"]) == (1, daemon.pid, False, True)
+    code, out = await house.brain("daemon-status")
+    assert code == 1
+    assert out.splitlines()[1].endswith(" gone")
+    # Of another host or boot nothing is known but its tick.
+    await house.sql("UPDATE brain.workers SET boot_id = 'another'")
+    code, out = await house.brain("daemon-status")
+    assert (code, out.split()[-1]) == (0, "alive")
 
 
 async def test_two_daemons_share_the_work(house: House) -> None:

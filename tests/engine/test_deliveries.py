@@ -176,6 +176,24 @@ async def test_a_failed_delivery_can_be_tried_again_by_hand(flows: Flows, db: Da
     assert await rows(db) == [("first", "done", None)]
 
 
+async def test_a_retry_of_one_run_leaves_the_others(flows: Flows, db: Database) -> None:
+    flag = flows.folder / "broken"
+    flag.touch()
+    broken = f"if os.path.exists({str(flag)!r}): raise ValueError('broken')"
+    for name in ("first", "second"):
+        await flows.brain("run", str(flows.write(name, broken)))
+    for name in ("third", "fourth"):
+        await flows.brain("run", str(flows.write(name)), program=("-c", DIES))
+    ids = {row.workflow: row.run_id for row in await deliveries.list_deliveries(db)}
+    flag.unlink()
+    flows.journal.write_text("")
+    for name in ("first", "third"):
+        assert (await flows.brain("deliveries", "retry", ids[name]))[:2] == (0, "delivered\n")
+    assert flows.told() == ["first success 1", "third success 1"]
+    left = {row.workflow: row.status for row in await deliveries.list_deliveries(db)}
+    assert left == {"second": "failed", "fourth": "open"}
+
+
 async def test_a_file_that_is_not_here_leaves_its_delivery_to_a_machine_that_has_it(flows: Flows, db: Database) -> None:
     file = flows.write("first")
     await flows.brain("run", str(file), program=("-c", DIES))

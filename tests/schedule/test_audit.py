@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_core.audit import Outcome, Stretch, audit
+from brain_core.audit import Auditing, Finding, Outcome, Stretch, audit
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -78,3 +78,40 @@ def test_each_revision_has_its_own_instants() -> None:
 
 def test_what_lies_outside_the_time_asked_for_is_left_alone() -> None:
     assert [finding.at for finding in audit([every(10)], [], at(20), at(40))] == [at(30), at(40)]
+
+
+def in_pages(
+    rows: list[Outcome], size: int, stretches: list[Stretch], since: datetime, until: datetime
+) -> list[Finding]:
+    auditing = Auditing(stretches, since, until)
+    latest_first = sorted(rows, key=lambda row: row.due_at, reverse=True)
+    for start in range(0, len(rows), size):
+        auditing.page(latest_first[start : start + size])
+    return auditing.finish()
+
+
+@given(ledgers(), st.data())
+def test_pages_find_what_the_whole_ledger_does(rows: list[Outcome], data: st.DataObject) -> None:
+    """With rows that are missing, and instants that are no longer due from some moment on."""
+    kept = data.draw(st.lists(st.sampled_from(rows), unique_by=id))
+    changed = at(data.draw(st.integers(0, 60)))
+    stretches = [Stretch(every(1).next_after, START, changed), Stretch(every(2).next_after, changed, END)]
+    since, until = sorted(data.draw(st.lists(st.integers(0, 60).map(at), min_size=2, max_size=2)))
+    for size in (1, 2, 7):
+        assert in_pages(kept, size, stretches, since, until) == audit(stretches, kept, since, until)
+
+
+@given(ledgers(), st.data())
+def test_pages_find_every_double(rows: list[Outcome], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(rows) - 1))
+    rows[place] = Outcome(rows[place].due_at, rows[place].last + data.draw(st.integers(0, 9)) * MINUTE, "merged")
+    wanted = [one for one in audit([every(1)], rows, START, END) if one.problem == "double"]
+    for size in (1, 2, 7):
+        assert [one for one in in_pages(rows, size, [every(1)], START, END) if one.problem == "double"] == wanted
+
+
+def test_it_says_when_it_has_enough_and_keeps_the_latest() -> None:
+    auditing = Auditing([every(1)], START, END, most=3)
+    auditing.page([Outcome(at(minute), None, "fired") for minute in (10, 60)])
+    assert auditing.full
+    assert [finding.at for finding in auditing.finish()] == [at(11), at(12), at(13)]

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from brain_core.store import fires, queue, runs, triggers
+from brain_core.store import daemon, fires, queue, runs, triggers, workers
 from brain_core.store.database import Database
-from brain_core.store.fires import Fire
+from brain_core.store.fires import Fire, Taker
 from brain_core.store.triggers import NewTrigger, TriggerRow
+from brain_core.store.workers import WorkerIdentity
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -168,10 +169,8 @@ async def test_overlap_is_decided_by_the_runs_that_go_on(db: Database, make: Any
     assert (await triggers.get(db, "a")).next_due_at is None
 
 
-@pytest.mark.parametrize(("overlap", "outcomes"), [("skip", ["fired", "skipped_overlap"]), ("allow", ["fired"] * 2)])
-async def test_catching_up_on_all_overlaps_only_where_that_is_allowed(
-    db: Database, overlap: Any, outcomes: Any
-) -> None:
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+async def test_catching_up_on_all_fires_each_of_them(db: Database, overlap: Any) -> None:
     row = await register(db, overlap=overlap, catch_up="all", catch_up_max=2)
     fire = at_noon(
         row,
@@ -181,7 +180,7 @@ async def test_catching_up_on_all_overlaps_only_where_that_is_allowed(
         reason="missed; catch_up is all",
     )
     results = await fires.fire(db, [fire], NOON + 4 * HOUR)
-    assert [result.outcome for result in results] == ["merged", *outcomes]
+    assert [result.outcome for result in results] == ["merged", "fired", "fired"]
     assert (results[0].due_at, results[0].until) == (NOON, NOON + 2 * HOUR)
     assert [row.reason for row in await fires.ledger(db, row.id)][-1] == "missed; catch_up is all"
 
@@ -253,3 +252,101 @@ async def test_the_ledger_is_read_backwards_page_by_page_with_the_range_that_rea
     since = await fires.ledger(db, row.id, NOON - 2 * HOUR)
     assert [entry.due_at for entry in since][-1] == NOON - 5 * HOUR
     assert [entry.due_at for entry in await fires.ledger(db, row.id, NOON)][-1] == NOON
+
+
+class TestTaking:
+    """A worker takes the runs that it fires in the commit that fires them."""
+
+    async def test_a_run_of_its_host_begins_at_once(self, db: Database, make: Any) -> None:
+        row, elsewhere = await register(db), await register(db, "b", host="there")
+        anywhere = await register(db, "c", host="")
+        me = await _alive(db, make)
+        results = await fires.fire(db, [at_noon(row), at_noon(elsewhere), at_noon(anywhere)], NOON, _taker(me))
+        taken = {result.name: result.taken for result in results}
+        assert taken["b"] is None
+        assert taken["c"] is not None
+        run = taken["a"]
+        assert run is not None
+        assert (run.claim, run.file, run.inputs, run.trigger_id, run.due_at, run.resumed, run.position) == (
+            1, "/flow.py", {"who": "ann"}, row.id, NOON, False, 0,
+        )  # fmt: skip
+        assert run.trigger == {"type": "test", "name": "a", "due_at": "2026-05-01T12:00:00+00:00"}
+        assert await runs.counts(db) == {"queued": 1, "running": 2}
+        known = [one.run_id for one in taken.values() if one is not None]
+        assert [one.file for one in await queue.claim(db, me, 9, known=known)] == ["/flow.py"], "the one left to others"
+
+    async def test_no_more_than_there_is_room_for(self, db: Database, make: Any) -> None:
+        rows = [await register(db, f"t{number}") for number in range(5)]
+        me = await _alive(db, make)
+        results = await fires.fire(db, [at_noon(row) for row in rows], NOON, _taker(me, limit=2))
+        assert sum(result.taken is not None for result in results) == 2
+        assert await runs.counts(db) == {"queued": 3, "running": 2}
+
+    async def test_runs_of_others_do_not_use_up_the_room(self, db: Database, make: Any) -> None:
+        rows = [await register(db, f"t{number}", host="there" if number < 3 else "here") for number in range(4)]
+        me = await _alive(db, make)
+        results = await fires.fire(db, [at_noon(row) for row in rows], NOON, _taker(me, limit=1))
+        assert [result.name for result in results if result.taken is not None] == ["t3"]
+
+    async def test_it_reads_the_last_successful_run_as_of_this_moment(self, db: Database, make: Any) -> None:
+        row = await register(db)
+        me = await _alive(db, make)
+        [first] = await fires.fire(db, [at_noon(row)], NOON, _taker(me))
+        assert first.taken is not None
+        assert first.taken.previous_run_id is None
+        end = make.success(first.taken.run_id)._replace(last=make.step(first.taken.run_id, 0, "one"))
+        await make.recorder(db, worker=me).finish_run(end)
+        later = at_noon(row, expected_due=NOON + HOUR, fire_due=(NOON + HOUR,), next_due_at=None)
+        [second] = await fires.fire(db, [later], NOON + HOUR, _taker(me))
+        assert second.taken is not None
+        assert second.taken.previous_run_id == first.run_id
+
+    async def test_who_was_given_up_takes_nothing(self, db: Database, make: Any) -> None:
+        row = await register(db)
+        me = await _alive(db, make)
+        await workers.settle(db, [me.id], "gone", [])
+        [result] = await fires.fire(db, [at_noon(row)], NOON, _taker(me))
+        assert (result.outcome, result.taken) == ("fired", None)
+        assert await runs.counts(db) == {"queued": 1}
+
+    async def test_while_its_row_is_held_the_runs_are_queued(self, db: Database, make: Any) -> None:
+        row = await register(db)
+        me = await _alive(db, make)
+        async with db.transaction() as session:
+            await session.connection.execute("SELECT FROM brain.workers FOR UPDATE")
+            [result] = await fires.fire(db, [at_noon(row)], NOON, _taker(me))
+        assert (result.outcome, result.taken) == ("fired", None)
+
+    async def test_of_instants_that_must_not_overlap_it_takes_the_first(self, db: Database, make: Any) -> None:
+        me = await _alive(db, make)
+        for overlap, number in (("skip", 1), ("allow", 2)):
+            row = await register(db, overlap, overlap=overlap, catch_up="all", catch_up_max=2)
+            fire = at_noon(row, fire_due=(NOON, NOON + HOUR), next_due_at=NOON + 2 * HOUR)
+            results = await fires.fire(db, [fire], NOON + HOUR, _taker(me))
+            assert [result.outcome for result in results] == ["fired", "fired"]
+            assert sum(result.taken is not None for result in results) == number
+
+    async def test_what_a_lost_reply_has_taken_the_next_claim_finds(self, db: Database, make: Any) -> None:
+        row = await register(db)
+        me = await _alive(db, make)
+        [lost] = await fires.fire(db, [at_noon(row)], NOON, _taker(me))
+        assert await fires.fire(db, [at_noon(row)], NOON, _taker(me)) == []
+        assert await queue.claim(db, me, 0, known=[]) == [lost.taken]
+
+    async def test_what_the_database_refuses_does_not_count_as_room(self, db: Database, make: Any) -> None:
+        rows = [await register(db, f"t{number}") for number in range(4)]
+        me = await _alive(db, make)
+        await make.sql(db, f"ALTER TABLE brain.fires ADD CHECK (trigger_id <> '{rows[1].id}')")
+        results = await fires.fire(db, [at_noon(row) for row in rows], NOON, _taker(me, limit=2))
+        assert sorted(result.outcome for result in results) == ["fired", "fired", "fired", "refused"]
+        assert await runs.counts(db) == {"queued": 1, "running": 2}
+
+
+async def _alive(db: Database, make: Any) -> WorkerIdentity:
+    me: WorkerIdentity = make.worker(host="here")
+    await daemon.beat(db, me, 10, 0, 0.0, [])
+    return me
+
+
+def _taker(worker: WorkerIdentity, limit: int = 10) -> Taker:
+    return Taker(worker.id, worker.host, limit)

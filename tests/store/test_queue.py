@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ import pytest
 
 from brain_core.errors import ClaimLost, DatabaseError, DatabaseUnreachable, RunNotFound
 from brain_core.run import PlannedStep
-from brain_core.store import daemon, deliveries, queue, runs, workers
+from brain_core.store import daemon, deliveries, fires, queue, runs, triggers, workers
 from brain_core.store.database import Database
 from brain_core.store.queue import NewRun
 
@@ -37,6 +38,55 @@ async def test_a_claim_takes_the_oldest_and_makes_them_the_workers(db: Database,
     await recorder.finish_run(make.success(one.run_id))
     assert [one.run_id for one in await queue.claim(db, me, 9)] == queued[3:]
     assert await queue.claim(db, me, 9) == []
+
+
+@pytest.mark.parametrize("absent", [(), ("/other.py",)], ids=["all files", "a file is absent"])
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+async def test_instants_that_fired_together_run_one_after_the_other_unless_they_may_overlap(
+    db: Database, make: Any, overlap: Any, absent: Any
+) -> None:
+    """What `catch_up=all` makes up for (G4); a run that waits for its turn holds up no other."""
+    instants = [datetime(2026, 1, 5, hour, tzinfo=UTC) for hour in range(5)]
+    trigger = triggers.NewTrigger(
+        name="all",
+        type="test",
+        config={},
+        workflow_name="flow",
+        file="/flow.py",
+        host="",
+        inputs={},
+        planned_steps=[{"name": "one", "type": "noop"}, {"name": "two", "type": "noop"}],
+        next_due_at=instants[0],
+        catch_up="all",
+        catch_up_max=5,
+        overlap=overlap,
+    )
+    row = await triggers.register(db, trigger, instants[0])
+    fired = await fires.fire(db, [fires.Fire(row.id, 1, instants[0], instants, None, None)], instants[-1])
+    assert [one.outcome for one in fired] == ["fired"] * 5
+    [other] = await _queue(db)
+    me = make.worker()
+    recorder = make.recorder(db, worker=me)
+
+    async def claimed_now() -> list[datetime | None]:
+        got = await queue.claim(db, me, 9, absent)
+        return sorted((one.due_at for one in got if one.run_id != other), key=str)
+
+    assert await claimed_now() == (instants[:1] if overlap == "skip" else instants)
+    assert (await runs.get(db, other)).status == "running"
+    if overlap == "allow":
+        return
+    for one, following in zip(fired, [*instants[1:], None], strict=True):
+        assert await claimed_now() == []
+        assert one.run_id is not None
+        if one is fired[1]:
+            await daemon.park(db, me.id, one.run_id, 1, "somebody has to decide")
+            assert await claimed_now() == []
+            await queue.cancel_request(db, one.run_id, "not this one")
+        else:
+            await recorder.finish_step(make.step(one.run_id, 0, "one"))
+            await recorder.finish_run(make.success(one.run_id))
+        assert await claimed_now() == ([] if following is None else [following])
 
 
 async def test_an_id_that_is_there_is_the_same_run(db: Database) -> None:

@@ -238,3 +238,22 @@ async def test_works_behind_a_pooler_in_transaction_mode(database_url: str, make
         recorder = make.recorder(database, worker=make.worker(id=uuid4()))
         await asyncio.gather(*(make.run_once(recorder) for _ in range(20)))
         assert await runs.counts(database) == {"success": 20}
+
+
+async def test_results_that_are_held_are_written_after_it(db: Database, make: Any) -> None:
+    to = make.recorder(db)
+    begun = make.start()
+    with to.held():
+        starting = asyncio.ensure_future(to.start_run(begun))
+        await make.sql(db, "SELECT")
+        assert not starting.done()
+        assert await runs.counts(db) == {}
+    await starting
+    assert await runs.counts(db) == {"running": 1}
+
+
+async def test_results_are_not_held_for_long(db: Database, make: Any) -> None:
+    to = make.recorder(db)
+    with to.held():
+        await asyncio.wait_for(to.start_run(make.start()), 30)
+    assert await runs.counts(db) == {"running": 1}

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from brain_core.errors import DatabaseError
-from brain_core.store import fires, queue, triggers
+from brain_core.store import daemon, fires, queue, triggers
 from brain_core.store.database import Database
 from brain_core.store.fires import Fire
 from brain_core.store.statements import all_statements
@@ -178,6 +178,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
     none = "'{}'"
     worker = [f"'{value}'" for value in make.worker(host="here").row[1:]]
     me = f"'{uuid4()}'"
+    taker = await _taker(db, make)
     calls: dict[str, tuple[tuple[str, ...], set[str]]] = {
         "fires_due": (("'2026-06-01'", "1000", "'{test}'", none), {"triggers_due"}),
         "fires_next_due": (("'{test}'", none), {"triggers_due", "triggers_resume"}),
@@ -195,6 +196,7 @@ async def test_hot_statements_read_what_they_return_on_large_tables(db: Database
                 "'{x}'",
                 *(f"'{{{value}}}'" for value in (row.id, NOON.isoformat(), "noon", uuid4(), "due")),
                 "NULL",
+                *taker,
             ),
             {"triggers_pkey", "runs_unfinished_of_trigger"},
         ),
@@ -220,8 +222,10 @@ async def test_many_at_once_cost_no_more_each(db: Database, make: Any, analyzed:
     ids, later = column(*(row.id for row in rows)), '"2099-01-01"'
     triggers_ = (ids, column(*[1] * 300), column(*dues), column(*[later] * 300), *[column(*["NULL"] * 300)] * 2)
     instants = (ids, column(*dues), column(*dues), column(*(uuid4() for _ in rows)), column(*["due"] * 300))
-    most, _ = await _read(db, "fires_fire", *triggers_, column(*["x"] * 300), *instants, "NULL")
-    assert 300 <= most <= 600
+    nobody = (f"'{uuid4()}'", "''", "0")
+    for taker in (nobody, await _taker(db, make)):
+        most, _ = await _read(db, "fires_fire", *triggers_, column(*["x"] * 300), *instants, "NULL", *taker)
+        assert 300 <= most <= 600
     worker = [f"'{value}'" for value in make.worker().row[1:]]
     for name, absent in (("queue_claim", "'{}'"), ("queue_claim_elsewhere", "'{/x.py}'")):
         most, _ = await _read(db, name, f"'{uuid4()}'", "300", "'{}'", absent, *worker)
@@ -240,6 +244,13 @@ async def test_a_trigger_that_comes_due_is_found_among_all(db: Database, make: A
     rest = await fires.due(db, now + HOUR, 1, ["test"], [row.id for row in found])
     assert [row.name for row in rest] == ["many-6"]
     assert await queue.claim(db, make.worker(), 3, [f"/queued{n}.py" for n in range(3)]) == []
+
+
+async def _taker(db: Database, make: Any) -> tuple[str, str, str]:
+    """Return the arguments of `fires_fire` for a worker that takes what it fires."""
+    worker = make.worker(host="here")
+    await daemon.beat(db, worker, 1, 0, 0.0, [])
+    return (f"'{worker.id}'", "'here'", "300")
 
 
 def _new(name: str) -> NewTrigger:

@@ -209,12 +209,13 @@ async def test_what_was_computed_from_an_older_row_is_not_written(db: Database) 
 async def test_the_list_shows_last_runs_and_what_is_overdue(db: Database, make: Any) -> None:
     row = await triggers.register(db, new(), NOON)
     await triggers.register(db, new("b", next_due_at=datetime.now(UTC) + HOUR), NOON)
-    due = NOON + HOUR
-    [result] = await fires.fire(db, [Fire(row.id, 1, due, [due], None, due + HOUR)], due)
+    dues = [NOON + HOUR + number * MINUTE for number in range(9)]
+    *_, result = await fires.fire(db, [Fire(row.id, 1, dues[0], dues, None, dues[0] + HOUR)], dues[-1])
     first, second = await triggers.list_all(db)
     assert (first.row.name, first.overdue, first.last_success_at) == ("a", True, None)
     assert first.last_run is not None
-    assert (first.last_run.id, first.last_run.status) == (result.run_id, "queued")
+    assert (first.last_run.id, first.last_run.status) == (result.run_id, "queued"), "of those of one moment the latest"
+    assert first.last_run.created_at == (await runs.get(db, str(result.run_id))).created_at
     assert (second.row.name, second.overdue, second.last_run) == ("b", False, None)
 
 

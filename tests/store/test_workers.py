@@ -150,6 +150,39 @@ async def test_deliveries_of_the_living_are_left_to_them(db: Database, make: Any
     assert [row for part in claims for row in part] == [(run_id, "mail")]
 
 
+@pytest.mark.parametrize("theirs", ["worker_id = $2", "status = 'done', ended_at = now(), attempts = attempts"])
+async def test_a_delivery_that_somebody_takes_or_makes_at_this_moment_is_not_claimed(
+    db: Database, make: Any, theirs: str
+) -> None:
+    recorder, other = make.recorder(db), make.recorder(db)
+    run_id = await make.run_once(recorder, receivers=("mail",))
+    await make.run_once(other)
+    await workers.stop(db, recorder.worker.id)
+    async with db.transaction() as session:
+        args = (run_id, other.worker.id) if "$2" in theirs else (run_id,)
+        await session.connection.execute(f"UPDATE brain.deliveries SET {theirs} WHERE run_id = $1", *args)
+        claiming = asyncio.create_task(deliveries.open_for(db, make.worker(), anyone))
+        waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(20):
+            while not await make.sql(db, waits):
+                assert not claiming.done(), "it does not wait for the other"
+    assert await claiming == []
+    assert [row["attempts"] for row in await make.sql(db, "SELECT attempts FROM brain.deliveries")] == [0]
+
+
+async def test_of_two_workflow_files_only_the_one_that_is_here_is_served(db: Database, make: Any) -> None:
+    recorder, ids = make.recorder(db), {}
+    for file in ("/there.py", "/here.py"):
+        begun = make.start(file=file)
+        await recorder.start_run(begun)
+        await recorder.finish_step(make.step(begun.run_id, 0, "one"))
+        await recorder.finish_run(make.success(begun.run_id, ("workflow",)))
+        ids[file] = begun.run_id
+    await workers.stop(db, recorder.worker.id)
+    claimed = await deliveries.open_for(db, make.worker(), lambda receiver, file: file == "/here.py")
+    assert claimed == [(ids["/here.py"], "workflow")]
+
+
 async def test_of_two_deliveries_to_one_receiver_only_the_one_of_the_dead_is_taken(db: Database, make: Any) -> None:
     living, dead = make.recorder(db), make.recorder(db)
     await make.run_once(living, receivers=("mail",))
@@ -193,6 +226,31 @@ async def test_a_failed_delivery_is_listed_and_can_be_reopened(db: Database, mak
     [opened] = await deliveries.list_deliveries(db)
     assert (opened.receiver, opened.status) == ("mail", "open")
     assert await deliveries.open_for(db, make.worker().id, anyone) == [(run_id, "mail")]
+
+
+async def test_a_delivery_that_has_ended_does_not_change(db: Database, make: Any) -> None:
+    run_id = await make.run_once(make.recorder(db), receivers=("mail", "post"))
+    await deliveries.failed(db, run_id, "mail", "no route")
+    await deliveries.done(db, run_id, "post")
+    before = await make.sql(db, "SELECT * FROM brain.deliveries ORDER BY receiver")
+    assert [row["status"] for row in before] == ["failed", "done"]
+    for receiver in ("mail", "post"):
+        await deliveries.done(db, run_id, receiver)
+        await deliveries.failed(db, run_id, receiver, "again")
+    assert await make.sql(db, "SELECT * FROM brain.deliveries ORDER BY receiver") == before
+
+
+async def test_why_a_worker_stopped_is_said_once(db: Database, make: Any) -> None:
+    silent, _ = await _begun(db, make)
+    over = make.recorder(db)
+    await make.run_once(over)
+    await workers.stop(db, over.worker.id)
+    await workers.settle(db, [silent.worker.id], "it was silent", [])
+    query = "SELECT id, stopped_at, stop_reason FROM brain.workers"
+    before = {row["id"]: tuple(row) for row in await make.sql(db, query)}
+    assert (before[over.worker.id][2], before[silent.worker.id][2]) == ("ended", "it was silent")
+    await workers.settle(db, [silent.worker.id, over.worker.id], "it is gone", [])
+    assert {row["id"]: tuple(row) for row in await make.sql(db, query)} == before
 
 
 async def test_only_what_a_process_can_serve_is_claimed(db: Database, make: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from brain_core.engine.file_threads import FileThreads
 from brain_core.engine.processes.process_runner import ProcessRunner, RunnerSettings
 from brain_core.engine.processes.spawner import Spawner
 from brain_core.engine.runner import Ask, Plan, StepReply, StepRequest
@@ -43,13 +44,13 @@ class _Version:
     accepted: dict[str, dict[str, Json]] = field(default_factory=dict)
     """What inputs become, by their JSON: most runs of a file have the same ones, and to ask is a round trip."""
 
+    asked: list[asyncio.Future[PooledRunner | None]] = field(default_factory=list)
+    """Who waits for the next look at its sources; the one that is under way may have missed a change."""
+    looking: bool = False
+
     @property
     def usable(self) -> bool:
         return not self.process.retired
-
-    @property
-    def current(self) -> bool:
-        return self.usable and self.signature is not None and self.signature == _signature(self.plan)
 
 
 class PooledRunner:
@@ -88,9 +89,14 @@ class PooledRunner:
         self.release()
 
     def release(self) -> None:
-        version, self._version = self._version, None
+        version = self.hand_over()
         if version is not None:
             self._pool.let_go(version)
+
+    def hand_over(self) -> _Version | None:
+        """Return the version, which is then the caller's to let go of."""
+        version, self._version = self._version, None
+        return version
 
     async def _process(self) -> ProcessRunner:
         version = self._version
@@ -115,16 +121,25 @@ class PooledRunner:
 class RunnerPool:
     """Runner processes by workflow file. `hear` gets what they print: the file and the text.
 
+    Files are looked at in `files`, never in the event loop: where one hangs, its runs wait and no others.
+
     A process serves every run of its version; one that nobody holds ends after `settings.idle` seconds, or when more
     than MAX_IDLE of them are kept, one whose file has changed as soon as nobody holds it.
     """
 
     def __init__(
-        self, spawner: Spawner, settings: RunnerSettings, hear: Callable[[str, str], None] = lambda file, text: None
+        self,
+        spawner: Spawner,
+        settings: RunnerSettings,
+        hear: Callable[[str, str], None] = lambda file, text: None,
+        *,
+        files: FileThreads | None = None,
     ) -> None:
         self._spawner = spawner
+        spawner.make_room = self._make_room
         self._settings = settings
         self._hear = hear
+        self._files = files or FileThreads()
         self._current: dict[str, _Version] = {}
         self._loading: dict[str, asyncio.Task[_Version]] = {}
         self._processes: set[ProcessRunner] = set()
@@ -135,13 +150,44 @@ class RunnerPool:
         """The processes that run now."""
         return [process.pid for process in self._processes]
 
-    def ready(self, file: str) -> PooledRunner | None:
-        """Return a runner at once when a process has the file as it is now, else None; give it back all the same."""
+    def ready(self, file: str) -> asyncio.Future[PooledRunner | None] | None:
+        """Return what becomes a runner as soon as it is seen that a process has the file as it is now, else None; None
+        at once when no process can have it. Give the runner back all the same, also one that came too late.
+
+        All who ask in one turn of the event loop share one look: a batch of runs costs one.
+        """
         version = self._current.get(file)
-        if version is None or not version.current:
+        if version is None or not version.usable or version.signature is None:
             return None
-        self._hold(version)
-        return PooledRunner(self, version)
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[PooledRunner | None] = loop.create_future()
+        version.asked.append(ready)
+        if not version.looking:
+            version.looking = True
+            loop.call_soon(self._look, version)
+        return ready
+
+    def _look(self, version: _Version) -> None:
+        asked, version.asked = version.asked, []
+        looked = self._files.ask(version.file, partial(_signature, version.plan))
+        looked.add_done_callback(partial(self._looked, version, asked))
+
+    def _looked(
+        self,
+        version: _Version,
+        asked: Sequence[asyncio.Future[PooledRunner | None]],
+        looked: asyncio.Future[Signature | None],
+    ) -> None:
+        current = version.usable and looked.result() == version.signature
+        for ready in asked:
+            if ready.done():
+                continue
+            if current:
+                self._hold(version)
+            ready.set_result(PooledRunner(self, version) if current else None)
+        version.looking = bool(version.asked)
+        if version.looking:
+            self._look(version)
 
     async def runner_for(self, file: str | Path) -> PooledRunner:
         """Return a runner with the file as it is now; give it back with `give_back` or its `close`.
@@ -155,8 +201,7 @@ class RunnerPool:
 
     async def take(self, file: str) -> _Version:
         """Hold the current version of a file, loading it into a new process when no process has it."""
-        version = self._current.get(file)
-        while version is None or not version.current:
+        while (version := await self._held(file)) is None:
             loading = self._loading.get(file)
             ours = loading is None
             if loading is None:
@@ -166,11 +211,23 @@ class RunnerPool:
             version = await asyncio.shield(loading)
             if ours:
                 # As new as it gets. A load that others had begun may be older than the file is by now.
+                if not version.usable:
+                    raise version.process.died()
+                self._hold(version)
                 break
-        if not version.usable:
-            raise version.process.died()
-        self._hold(version)
         return version
+
+    async def _held(self, file: str) -> _Version | None:
+        """Hold the version that a process has, when it is the file as it is now."""
+        if (ready := self.ready(file)) is None:
+            return None
+        try:
+            runner = await ready
+        except asyncio.CancelledError:
+            if ready.done() and not ready.cancelled() and (runner := ready.result()) is not None:
+                runner.release()
+            raise
+        return None if runner is None else runner.hand_over()
 
     def _hold(self, version: _Version) -> None:
         version.holders += 1
@@ -198,6 +255,7 @@ class RunnerPool:
             if version.timer is not None:
                 version.timer.cancel()
         self._current.clear()
+        self._files.close()
         await asyncio.gather(*(process.close() for process in self._processes), *self._closing, return_exceptions=True)
 
     async def _load(self, file: str) -> _Version:
@@ -206,10 +264,11 @@ class RunnerPool:
         process.on_end = lambda: self._processes.discard(process)
         try:
             plan = await process.load(file)
+            signature = await self._files.ask(file, partial(_signature_of_what_ran, plan))
         except BaseException:
             self._close(process)
             raise
-        version = _Version(file, process, plan, _signature_of_what_ran(plan))
+        version = _Version(file, process, plan, signature)
         before = self._current.get(file)
         self._current[file] = version
         if before is not None and not before.holders:
@@ -229,10 +288,18 @@ class RunnerPool:
         version.timer = asyncio.get_running_loop().call_later(idle, self._end_idle, version)
 
     def _end_longest_idle(self) -> None:
-        # By the order in which their timers end.
-        idle = [version for version in self._current.values() if version.timer is not None]
+        idle = self._idle()
         if len(idle) > MAX_IDLE:
-            self._end(min(idle, key=lambda version: version.timer.when() if version.timer else 0.0))
+            self._end(idle[0])
+
+    def _make_room(self) -> None:
+        for version in self._idle()[:1]:
+            self._end(version)
+
+    def _idle(self) -> list[_Version]:
+        """Return whom nobody holds, the longest idle first: in the order in which their timers end."""
+        idle = [(version.timer.when(), version) for version in self._current.values() if version.timer is not None]
+        return [version for _, version in sorted(idle, key=lambda each: each[0])]
 
     def _end_idle(self, version: _Version) -> None:
         version.timer = None

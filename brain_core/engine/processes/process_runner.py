@@ -118,7 +118,9 @@ class ProcessRunner:
     async def load(self, file: str | Path) -> Plan:
         self.file = str(file)
         try:
-            loading = self._ask({"op": "load", **_places(file), "barred": dict(self._settings.barred)}, cancel=False)
+            # Its path is found out over there: a file system that hangs must not hold up this event loop.
+            request = {"op": "load", "file": _absolute(file), "barred": dict(self._settings.barred)}
+            loading = self._ask(request, cancel=False)
             answer = await asyncio.wait_for(loading, self._settings.import_timeout)
         except TimeoutError:
             line = await self._line()
@@ -318,9 +320,9 @@ class ProcessRunner:
             self._beating = self._loop.call_later(self._settings.silence / 4, self._beat)
 
 
-def _places(file: str | Path) -> Message:
-    """Return the file's name for whoever runs in another folder, and the path that its code will carry."""
-    return {"file": str(Path(file).absolute()), "path": str(Path(file).resolve())}
+def _absolute(file: str | Path) -> str:
+    """Return the file's name for whoever runs in another folder."""
+    return str(Path(file).absolute())
 
 
 _SILENCED = "ended itself and its steps: the daemon had been silent for too long"

@@ -108,7 +108,8 @@ class _Child:
         elif op == "told":
             self._asking.told(message)
         elif op == "load":
-            self._guard.file = message["path"]
+            # The path that the file's code will carry.
+            self._guard.file = os.path.realpath(message["file"])
             self._runner.bar(message.get("barred", {}))
             self._start(message["id"], self._load(message["file"]), NO_STEP)
         elif op == "inputs":

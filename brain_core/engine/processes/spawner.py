@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,12 +13,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from brain_core.errors import RunnerDied
 
+logger = logging.getLogger("brain.runner")
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS})
+"""What the system answers when it has no file descriptor, process or memory to give: it may have some again soon."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+"""Seconds before it is asked again, the first time and at most; each pause is twice the one before."""
 ASK_AGAIN = 0.01
 """Seconds before the zygote is asked again that has not read what it was asked before."""
 PLAIN = "brain_core.engine.processes.zygote:plain_runner"
@@ -73,9 +81,10 @@ class Child:
 
         loop.add_reader(pidfd, ended)
 
-    def has_exited(self, code: int | None, why: str = "it was not started") -> None:
+    def has_exited(self, code: int | None, why: str = "it was not started", number: int | None = None) -> None:
+        """`number` is the system's for the error that kept it from being started."""
         if not self.started.done():
-            self.started.set_exception(RunnerDied(why))
+            self.started.set_exception(OSError(number, why) if number in EXHAUSTED else RunnerDied(why))
         if not self.exited.done():
             self.exited.set_result(code)
 
@@ -111,6 +120,9 @@ class Spawner:
         self._received = b""
         self._children: dict[int, Child] = {}
         self._numbers = 0
+        self._short = False
+        self.make_room: Callable[[], None] = lambda: None
+        """Called before each pause: whoever keeps runners for later may end one."""
         self.pid = 0
 
     @classmethod
@@ -141,8 +153,10 @@ class Spawner:
         ours, theirs = socket.socketpair()
         module = "brain_core.engine.processes.zygote"
         arguments = [str(theirs.fileno()), self._preparation.factory, json.dumps(self._preparation.arguments)]
-        process = subprocess.Popen([sys.executable, "-m", module, *arguments], pass_fds=[theirs.fileno()])
-        theirs.close()
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
+            process = subprocess.Popen([sys.executable, "-m", module, *arguments], pass_fds=[theirs.fileno()])
+            undo.pop_all()
         self._control, self.pid, self._wait = ours, process.pid, process.wait
 
     def _attach(self) -> socket.socket:
@@ -152,17 +166,44 @@ class Spawner:
         if control is None:
             raise RuntimeError("the zygote was not started")
         if not self._attached:
+            # Reaped by a thread: the loop's own watcher of children may not be ours to use.
+            reaper = threading.Thread(target=self._wait, name="brain-zygote-end", daemon=True)
+            try:
+                reaper.start()
+            except RuntimeError as error:
+                raise OSError(errno.EAGAIN, str(error)) from None
+            self._reaper = reaper
             self._attached = True
             self._received = b""
             control.setblocking(False)
             asyncio.get_running_loop().add_reader(control.fileno(), self._listen, control)
-            # Reaped by a thread: the loop's own watcher of children may not be ours to use.
-            self._reaper = threading.Thread(target=self._wait, name="brain-zygote-end", daemon=True)
-            self._reaper.start()
         return control
 
     async def spawn(self, *, silence: float, limit: int) -> Child:
-        """Fork a runner; RunnerDied when there is none to be had. `silence` is the guard's, `limit` the link's."""
+        """Fork a runner; RunnerDied when there is none to be had. `silence` is the guard's, `limit` the link's.
+
+        A system that has no descriptor, process or memory left is waited for.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                child = await self._spawned(silence, limit)
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                if not self._short:
+                    logger.warning("no runner process can be started now, so runs wait: %s", error.strerror)
+                self._short = True
+            else:
+                if self._short:
+                    logger.info("runner processes can be started again")
+                self._short = False
+                return child
+            self.make_room()
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _spawned(self, silence: float, limit: int) -> Child:
         for attempt in (1, 2):
             child, theirs, line = self._prepared(silence, limit)
             try:
@@ -187,10 +228,12 @@ class Spawner:
         self._attach()
         self._numbers += 1
         number = self._numbers
-        link, their_link = socket.socketpair()
-        guard, their_guard = socket.socketpair()
+        with ExitStack() as undo:
+            link, their_link = (undo.enter_context(end) for end in socket.socketpair())
+            guard, their_guard = (undo.enter_context(end) for end in socket.socketpair())
+            output, their_output = os.pipe()
+            undo.pop_all()
         guard.setblocking(False)
-        output, their_output = os.pipe()
         os.set_blocking(output, False)
         child = self._children[number] = Child(number, (link, guard, output), self._kill)
         line = json.dumps({"fork": number, "silence": silence, "limit": limit}).encode() + b"\n"
@@ -238,7 +281,7 @@ class Spawner:
             if "forked" in message:
                 self._children[message["forked"]].is_forked(message["pid"])
             elif "failed" in message:
-                self._children.pop(message["failed"]).has_exited(None, message["why"])
+                self._children.pop(message["failed"]).has_exited(None, message["why"], message["errno"])
             elif "exited" in message:
                 self._children.pop(message["exited"]).has_exited(message["code"])
 

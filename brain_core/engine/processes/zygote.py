@@ -5,11 +5,12 @@ It also reaps: on Linux what a runner leaves behind when it dies becomes the zyg
 
 Control messages are lines of JSON. From the daemon: {"fork": number, "silence": s, "limit": n} with three descriptors
 (link, guard, output), {"kill": number}. To it: {"ready": true}, {"forked": number, "pid": p}, {"failed": number,
-"why": …}, {"exited": number, "code": c} (negative: a signal).
+"why": …, "errno": n}, {"exited": number, "code": c} (negative: a signal).
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
@@ -148,9 +149,13 @@ class Zygote:
     def _fork(self, message: dict[str, Any]) -> None:
         ends, self._fds = self._fds[:3], self._fds[3:]
         try:
+            if len(ends) < 3:
+                # What there was no room for in our table the system has left out.
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
         except OSError as error:
-            self._say({"failed": message["fork"], "why": f"no process can be forked: {error.strerror}"})
+            why = f"no process can be forked: {error.strerror}"
+            self._say({"failed": message["fork"], "why": why, "errno": error.errno})
         else:
             if pid == 0:
                 self._become_runner(ends, message)

@@ -30,7 +30,9 @@ SELECT clock_timestamp() AS now,
 -- name: fires_fire
 -- Fires any number of due triggers as one commit, and advances each by compare-and-set (G1). $1–$7 a trigger each: id,
 -- revision, the instant it was due, the next one, the stretch that is merged and why. $8–$12 an instant each: trigger, due
--- (also as text), run, reason. $13 the moment, null for the clock. Returns the outcomes that this call has written.
+-- (also as text), run, reason. $13 the moment, null for the clock. $14 a worker (null for none) that takes runs of its host
+-- $15 at once, $16 at most: such a run begins in this commit, and nobody has to claim it. Returns the outcomes that this call
+-- has written, and with them what the worker has to know of the runs that it took.
 -- Rows are locked in the order of their ids, and those that somebody else is firing are left to him: nobody waits, so
 -- nobody deadlocks, and one locked trigger does not hold up the others (G18).
 -- As in recorder.sql the plan has to be right for any size of the tables: = ANY finds the rows by the primary key, nothing
@@ -72,9 +74,8 @@ WITH asked AS MATERIALIZED (
         AS i (id, due, due_text, run_id, reason, ordinal)
 ), decided AS MATERIALIZED (
     SELECT i.id, i.due, i.run_id, i.reason, a.revision,
-           CASE WHEN a.overlap = 'allow' THEN NULL
-                WHEN a.by IS NOT NULL THEN a.by
-                WHEN i.place > 1 THEN 'an earlier instant fires at this moment' END AS hindered
+           -- Instants that fire together do not hinder each other: their runs go one after the other.
+           CASE WHEN a.overlap <> 'allow' THEN a.by END AS hindered
     FROM advanced AS a JOIN instant AS i ON i.id = a.id
 ), ledger AS (
     INSERT INTO brain.fires AS f (trigger_id, due_at, until, outcome, reason, run_id, revision)
@@ -87,17 +88,41 @@ WITH asked AS MATERIALIZED (
     WHERE a.merged_from IS NOT NULL
     ON CONFLICT (trigger_id, due_at) DO NOTHING
     RETURNING f.trigger_id, f.due_at, f.until, f.outcome, f.run_id
+), taker AS MATERIALIZED (
+    -- Locked, so that nobody gives it up at this moment (G12); while somebody else holds it the runs go to the queue.
+    SELECT w.id FROM brain.workers AS w
+    WHERE w.id = $14::uuid AND w.stopped_at IS NULL AND EXISTS (SELECT FROM advanced)
+    FOR NO KEY UPDATE SKIP LOCKED
+), fired AS MATERIALIZED (
+    SELECT l.run_id, l.due_at, i.due_text, a.*,
+           -- Of instants that fire together and must not overlap only the first: see its_turn in queue.sql.
+           CASE WHEN a.host IN ('', $15::text) AND (a.overlap = 'allow' OR i.place = 1)
+                     AND row_number() OVER (ORDER BY a.host IN ('', $15::text) DESC, l.due_at, a.id) <= $16::int
+                THEN (SELECT id FROM taker) END AS taker
+    FROM ledger AS l JOIN instant AS i ON i.run_id = l.run_id JOIN advanced AS a ON a.id = l.trigger_id
+), previous AS MATERIALIZED (
+    SELECT f.workflow_name,
+           (SELECT p.id FROM brain.runs AS p WHERE p.workflow_name = f.workflow_name AND p.status = 'success'
+            ORDER BY p.started_at DESC LIMIT 1) AS id
+    FROM (SELECT DISTINCT workflow_name FROM fired WHERE taker IS NOT NULL) AS f
 ), run AS (
     INSERT INTO brain.runs
-        (id, created_at, status, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at)
-    SELECT l.run_id, statement_timestamp(), 'queued', a.workflow_name, a.file, a.host, a.digest, a.planned_steps, a.inputs,
-           json_build_object('type', a.type, 'name', a.name, 'due_at', i.due_text), a.id, l.due_at
-    FROM ledger AS l JOIN instant AS i ON i.run_id = l.run_id JOIN advanced AS a ON a.id = l.trigger_id
-    RETURNING id
+        (id, created_at, status, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at,
+         worker_id, claim, started_at, previous_run_id)
+    SELECT f.run_id, statement_timestamp(), CASE WHEN f.taker IS NULL THEN 'queued' ELSE 'running' END, f.workflow_name,
+           f.file, f.host, f.digest, f.planned_steps, f.inputs,
+           json_build_object('type', f.type, 'name', f.name, 'due_at', f.due_text), f.id, f.due_at,
+           f.taker, CASE WHEN f.taker IS NULL THEN 0 ELSE 1 END,
+           CASE WHEN f.taker IS NOT NULL THEN statement_timestamp() END, p.id
+    FROM fired AS f LEFT JOIN previous AS p ON p.workflow_name = f.workflow_name AND f.taker IS NOT NULL
+    RETURNING id, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at, claim, created_at,
+              started_at, previous_run_id, retry_of, position, takeovers
 )
-SELECT l.trigger_id, a.name, l.due_at, l.until, l.outcome, l.run_id,
-       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM run) AS r WHERE r.n > 0) AS told
-FROM ledger AS l JOIN advanced AS a ON a.id = l.trigger_id
+SELECT l.trigger_id, a.name, l.due_at, l.until, l.outcome, l.run_id, r.id, r.workflow_name, r.file, r.host, r.digest,
+       r.planned_steps, r.inputs, r.trigger, r.claim, r.created_at, r.started_at, r.previous_run_id, r.retry_of, r.position,
+       r.takeovers, false AS resumed,
+       (SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM fired WHERE taker IS NULL) AS q WHERE q.n > 0) AS told
+FROM ledger AS l JOIN advanced AS a ON a.id = l.trigger_id LEFT JOIN run AS r ON r.id = l.run_id AND r.claim > 0
 ORDER BY l.due_at, l.trigger_id;
 
 -- name: fires_ledger

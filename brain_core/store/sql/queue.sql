@@ -37,6 +37,19 @@ mine AS MATERIALIZED (
       AND $3::uuid[] IS NOT NULL
 )
 
+-- part: its_turn
+-- Whether a queued run r waits for nothing but a worker: of a trigger that skips overlaps, which has fired several instants
+-- together, the runs go one after the other (G4). Nobody can come before it any more, since instants only go forward.
+-- For nearly all runs this is one look at the few unfinished ones of its trigger; IS TRUE, or the planner would read all
+-- that it ever had, and CASE, for it not to begin with them.
+(r.due_at IS NULL
+ OR CASE (SELECT t.overlap FROM brain.triggers AS t WHERE t.id = r.trigger_id) WHEN 'skip' THEN
+        (SELECT e.id FROM brain.runs AS e
+         WHERE e.trigger_id = r.trigger_id AND e.status IN ('queued', 'running', 'parked')
+           AND (e.due_at < r.due_at) IS TRUE
+         LIMIT 1)
+    END IS NULL)
+
 -- name: queue_claim
 -- Claims the oldest queued runs, $2 at most: one read of the index in its order, whatever the backlog.
 WITH
@@ -44,7 +57,8 @@ WITH
 , candidate AS MATERIALIZED (
     SELECT r.id
     FROM brain.runs AS r
-    WHERE r.status = 'queued' AND $4::text[] IS NOT NULL
+    WHERE r.status = 'queued' AND $4::text[] IS NOT NULL AND
+-- include: its_turn
     ORDER BY r.created_at, r.id
     LIMIT GREATEST(0, $2::int - (SELECT count(*) FROM mine))
     FOR NO KEY UPDATE SKIP LOCKED
@@ -71,7 +85,8 @@ WITH RECURSIVE
     FROM place AS p CROSS JOIN LATERAL (
         SELECT r.id, r.created_at FROM brain.runs AS r
         -- Not with =, or the planner takes the order for given and reads the whole queue.
-        WHERE r.status = 'queued' AND (r.file, r.host) >= (p.file, p.host) AND (r.file, r.host) <= (p.file, p.host)
+        WHERE r.status = 'queued' AND (r.file, r.host) >= (p.file, p.host) AND (r.file, r.host) <= (p.file, p.host) AND
+-- include: its_turn
         ORDER BY r.file, r.host, r.created_at, r.id LIMIT $2) AS o
     WHERE p.file <> ALL ($4::text[]) OR p.host = $6
        OR p.host <> '' AND p.host <> ALL (ARRAY(

@@ -32,6 +32,15 @@ WHERE id = $1;
 SELECT position, name, type, attempt, status, started_at, ended_at, output, error, log, details
 FROM brain.step_runs WHERE run_id = $1 ORDER BY position, attempt;
 
+-- name: run_progress
+-- The status of a run with the attempts after a (position, attempt), in their order: one row at least, for who follows it.
+SELECT r.status AS run_status, s.position, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at, s.output, s.error,
+       s.log, s.details
+FROM brain.runs AS r
+LEFT JOIN brain.step_runs AS s ON s.run_id = r.id AND (s.position, s.attempt) > ($2::int, $3::int)
+WHERE r.id = $1
+ORDER BY s.position, s.attempt;
+
 -- name: run_find
 -- The runs whose id lies in a range: those that begin with some characters.
 SELECT id, workflow_name AS workflow FROM brain.runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;

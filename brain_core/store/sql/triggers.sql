@@ -59,12 +59,15 @@ SELECT name FROM brain.triggers WHERE state <> 'deleted' ORDER BY name LIMIT 100
 -- All triggers that are not deleted, with their last run and their last success.
 SELECT
 -- include: columns
-, last.id AS last_run_id, last.status AS last_run_status, last.started_at AS last_run_started_at,
+, last.id AS last_run_id, last.status AS last_run_status, last.created_at AS last_run_created_at,
+    last.started_at AS last_run_started_at,
     t.next_due_at < clock_timestamp() - interval '60 s' IS TRUE AS overdue, good.ended_at AS last_success_at
 FROM brain.triggers AS t
 LEFT JOIN LATERAL (
-    SELECT r.id, r.status, r.started_at FROM brain.runs AS r
-    WHERE r.trigger_id = t.id ORDER BY r.trigger_id, r.created_at DESC LIMIT 1) AS last ON true
+    SELECT r.id, r.status, r.created_at, r.started_at FROM brain.runs AS r
+    WHERE r.trigger_id = t.id
+    -- Instants that fire together give runs of the same moment.
+    ORDER BY r.trigger_id, r.created_at DESC, r.due_at DESC LIMIT 1) AS last ON true
 LEFT JOIN LATERAL (
     SELECT r.ended_at FROM brain.runs AS r
     WHERE r.trigger_id = t.id AND r.status IS NOT DISTINCT FROM 'success'
