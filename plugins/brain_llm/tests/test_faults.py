@@ -79,7 +79,7 @@ CASES = [
     Case(
         "events that are no JSON",
         broken_events("{nonsense"),
-        "URL answers with what is not JSON ('data: {nonsense'); set provider_url to an OpenAI-compatible API",
+        "URL answers with what is not JSON ('{nonsense'); set provider_url to an OpenAI-compatible API",
     ),
     Case(
         "events of another protocol",
