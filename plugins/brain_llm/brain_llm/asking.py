@@ -17,7 +17,7 @@ from brain_core import StepContext, StepFailed
 from brain_llm import faults
 from brain_llm.endpoint import Endpoint, Protocol
 from brain_llm.faults import Fault
-from brain_llm.keys import LiveMask, Mask
+from brain_llm.keys import LiveMask, Mask, mask_of
 from brain_llm.pricing import cost_of
 from brain_llm.records import Row
 from brain_llm.schema import BadAnswer, Shape
@@ -108,7 +108,7 @@ class _Asking:
     """What the last request of the call at hand has heard."""
 
     def __post_init__(self) -> None:
-        self.mask = Mask(self.endpoint.secret)
+        self.mask = mask_of(self.endpoint.secret)
 
     def note(self) -> None:
         """Say beside the step's output who was asked, and what it came to."""
@@ -198,11 +198,11 @@ class _Asking:
             "failed" if wrong else "success",
             error=wrong,
             answer=text,
-            model=self.mask.error(reply.model),
+            model=self.mask.error(reply.model)[:300],
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
             cost=None if reply.usage is None else cost_of(self.endpoint, reply.model, reply.usage),
-            finish=self.mask.error(reply.finish or "") or None,
+            finish=self.mask.error(reply.finish or "")[:100] or None,
             first_token=reply.first_token,
         )
         if error is not None:
@@ -328,7 +328,11 @@ def nothing_in(reply: Reply, endpoint: Endpoint, mask: Mask) -> str | None:
             "set model= to another"
         )
     if empty:
-        stopped = f" (it stopped with '{mask.error(reply.finish)}')" if reply.finish not in (None, "stop") else ""
+        stopped = (
+            f" (it stopped with '{faults.said(endpoint, reply.finish, 60)}')"
+            if reply.finish not in (None, "stop")
+            else ""
+        )
         return f"model '{endpoint.model}' answered nothing{stopped}; change the prompt, or set model= to another"
     return None
 

@@ -49,5 +49,5 @@ def _names(endpoint: Endpoint, body: str) -> list[str]:
     for entry in entries[:MAX_MODELS]:
         name = entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry
         if isinstance(name, str):
-            names.append(name[:300].removeprefix("models/"))
+            names.append(name.removeprefix("models/"))
     return names

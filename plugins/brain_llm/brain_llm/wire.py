@@ -117,7 +117,7 @@ async def _judge(response: httpx2.Response, watch: Watch, *, streamed: bool) -> 
         body, _ = await read_some(response, watch, MAX_ERROR_BODY)
         raise faults.refused(endpoint, status, _headers(response), body, datetime.now(UTC))
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-        packed = faults.one_line(response.headers["content-encoding"], 40)
+        packed = faults.said(endpoint, response.headers["content-encoding"], 40)
         raise faults.Fault(
             f"{endpoint.provider} packs its answer ({packed}) though it was asked not to; set provider_url to the "
             "server itself, without what stands between"
