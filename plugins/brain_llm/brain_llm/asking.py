@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from brain_core import StepContext, StepFailed
+from brain_core import BrainError, StepContext, StepFailed
 from brain_llm import faults
 from brain_llm.endpoint import Endpoint, Protocol
 from brain_llm.faults import Fault
@@ -74,10 +74,16 @@ async def loaded(protocol: Protocol) -> None:
         return
 
     def load() -> None:
-        from brain_llm import call, catalog  # noqa: F401
-        from brain_llm.clients import load_libraries
+        try:
+            from brain_llm import call, catalog  # noqa: F401
+            from brain_llm.clients import load_libraries
 
-        load_libraries(protocol)
+            load_libraries(protocol)
+        except ImportError as error:
+            extra = f"brain-llm[{protocol}]" if protocol == "anthropic" else "brain-llm"
+            raise StepFailed(
+                f"a library for models cannot be imported ({faults.one_line(str(error))}); install {extra} again"
+            ) from None
 
     await asyncio.to_thread(load)
     _loaded.add(protocol)
@@ -174,7 +180,15 @@ class _Asking:
         """Close the row of a call that has no whole answer, with what had come of it."""
         heard = self.hearing
         text = None if heard is None else self.mask.answer(heard.text) or None
-        await row.close("failed", error=error, answer=text, first_token=None if heard is None else heard.first_token)
+        first = None if heard is None else heard.first_token
+        await self._closed(row.close("failed", error=error, answer=text, first_token=first))
+
+    async def _closed(self, closing: Awaitable[None]) -> None:
+        """Write how a call has ended. Where that cannot be written the row stays open, and the answer is not lost."""
+        try:
+            await closing
+        except BrainError as error:
+            self.ctx.log(f"\nthe end of a call could not be written: {error}\n")
 
     def _why_ended(self) -> str:
         over = monotonic() - self.began >= self.question.limit * 0.98 - 0.01
@@ -194,7 +208,7 @@ class _Asking:
             value = text.strip()
         self._count(reply)
         wrong = error or (None if problem is None else f"the answer does not fit output=: {problem}")
-        await row.close(
+        closing = row.close(
             "failed" if wrong else "success",
             error=wrong,
             answer=text,
@@ -205,6 +219,7 @@ class _Asking:
             finish=self.mask.error(reply.finish or "")[:100] or None,
             first_token=reply.first_token,
         )
+        await self._closed(closing)
         if error is not None:
             self._keep(text)
             raise StepFailed(error)

@@ -22,8 +22,8 @@ async def models_at(endpoint: Endpoint, connection: Connection, *, seconds: floa
     url = f"{endpoint.url}/models"
     if endpoint.protocol == "anthropic":
         url = f"{endpoint.url}/v1/models?limit=1000"
-        headers |= {"x-api-key": endpoint.secret or "", "anthropic-version": "2023-06-01"}
-    elif endpoint.secret:
+        headers["anthropic-version"] = "2023-06-01"
+    if endpoint.secret:
         headers["authorization"] = f"Bearer {endpoint.secret}"
     try:
         async with asyncio.timeout(seconds), connection.http.stream("GET", url, headers=headers) as response:
