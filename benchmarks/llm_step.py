@@ -1,6 +1,6 @@
 """What an LLM step costs over the bare client call, and a hundred of them at once on a server that answers in parallel.
 
-The server is a process of its own. It answers at once, and for the hundred after the five seconds that a model may take.
+The server is a process of its own. It answers at once, and for the hundred after five seconds, as a model may take.
 Each step makes a call with its row written before and after, in a run that is recorded as any other.
 """
 
