@@ -88,6 +88,7 @@ class Database:
         self._renew = renew
         self._idle: list[Connection[Any]] = []
         self._all: set[Connection[Any]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(pool_size)
 
     @classmethod
@@ -120,6 +121,8 @@ class Database:
                 connection.terminate()
         for connection in tuple(self._all):
             self._drop(connection)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[Record]:  # noqa: ASYNC109
         """Run a named statement and return its rows; `timeout` (seconds) instead of the one of all commands.
@@ -215,8 +218,27 @@ class Database:
         except (*_driver_errors(), ValueError, OverflowError) as error:  # the last one is for a port above 65535
             raise DatabaseUnreachable(refusal(self.url, error)) from error
 
-    def _drop(self, connection: Connection[Any]) -> None:
+    def give_up(self, connection: Connection[Any]) -> None:
+        """Close a connection whose statement was cancelled, in good order and without waiting for it.
+
+        The driver tells the server so. Of a connection that is cut the server learns only when the statement has ended,
+        which with its locks goes on there for as long as it takes.
+        """
         self._all.discard(connection)
+        task = asyncio.ensure_future(_closed(connection))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _drop(self, connection: Connection[Any]) -> None:
+        if connection in self._all:
+            self._all.discard(connection)
+            connection.terminate()
+
+
+async def _closed(connection: Connection[Any]) -> None:
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT)
+    except _driver_errors():
         connection.terminate()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from brain_core.errors import DatabaseError
@@ -25,6 +26,9 @@ async def run_statement(db: Database, text: str, values: str, *, max_chars: int,
         connection = session.connection
         try:
             rows = await connection.fetch(text, values, timeout=seconds)
+        except (asyncio.CancelledError, TimeoutError):
+            db.give_up(connection)
+            raise
         except asyncpg.InterfaceError as error:
             if connection.is_closed():
                 raise

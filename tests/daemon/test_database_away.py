@@ -19,6 +19,7 @@ from brain_core.store.migrate import ensure_schema
 from brain_core.store.runs import check_history
 
 from .conftest import House, end_all, gone
+from .plugin import install
 
 
 @dataclass
@@ -137,3 +138,30 @@ async def _said(house: House, daemon: object, text: str, times: int) -> None:
         return daemon.log.count(text) >= times  # type: ignore[attr-defined]
 
     await house.until(said, f"it says {text}", daemon)  # type: ignore[arg-type]
+
+
+async def test_a_query_of_a_step_waits_for_the_database(
+    house: House, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(house, monkeypatch)
+    daemon = await house.daemon()
+    body = """
+    class Asks(Step):
+        async def run(self, ctx):
+            note("asks 1 begins 1")
+            while not (FOLDER / "go-asks").exists():
+                await asyncio.sleep(0.01)
+            asking = asyncio.ensure_future(ctx.query("keep_add", {"run": ctx.run_id, "text": "late"}))
+            done, _ = await asyncio.wait({asking}, timeout=0.5)
+            note(f"waits 1 begins {1 + len(done)}")
+            await asking
+            return await ctx.query("keep_all", {"run": ctx.run_id})
+    """
+    run_id = await house.queue(house.flow("Asks(name='a')", body=body))
+    await house.began("asks", 1, daemon)
+    await server.stop()
+    house.go("asks")
+    assert await house.began("waits", 1, daemon) == 1
+    await server.start()
+    run = await house.ended(run_id, daemon)
+    assert (run.status, run.steps[0].output) == ("success", ["late"])

@@ -52,7 +52,7 @@ def _python(*, tests: bool = True) -> list[Path]:
         file
         for file in _tracked()
         if file.suffix == ".py"
-        and (tests or not {"tests", "benchmarks", "examples"} & set(file.relative_to(ROOT).parts))
+        and (tests or not {"tests", "benchmarks", "examples", "conftest.py"} & set(file.relative_to(ROOT).parts))
     ]
 
 

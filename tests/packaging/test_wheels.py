@@ -31,6 +31,12 @@ def one() -> int:
     return 1
 workflow = Workflow(name="plain", steps=[FunctionStep(name="one", function=one)])
 """
+ASKS = """\
+from brain_core import Workflow
+from brain_llm import LLMStep
+step = LLMStep(name="ask", prompt="Say hello.", model="m", provider_url="http://127.0.0.1:9/v1", retries=0)
+workflow = Workflow(name="asks", steps=[step])
+"""
 GREET = """\
 from brain_core import Workflow
 from brain_plugin_hello import Hello
@@ -101,7 +107,8 @@ def core_alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def everything(core_alone: Installed, wheels: dict[str, Path]) -> Installed:
-    core_alone.pip("--find-links", wheels["brain_core"].parent, wheels["brain_shell"], wheels["brain_plugin_hello"])
+    plugins = [wheels[name] for name in ("brain_llm", "brain_shell", "brain_plugin_hello")]
+    core_alone.pip("--find-links", wheels["brain_core"].parent, *plugins)
     return core_alone
 
 
@@ -125,6 +132,9 @@ def test_migrations_sql_and_types_are_inside(wheels: dict[str, Path]) -> None:
     inside = _names(wheels["brain_core"])
     assert {f"brain_core/migrations/{file.name}" for file in (ROOT / "migrations").glob("*.sql")} <= inside
     assert {f"brain_core/store/sql/{file.name}" for file in (ROOT / "brain_core/store/sql").glob("*.sql")} <= inside
+    inside = _names(wheels["brain_llm"])
+    own = ROOT / "plugins" / "brain_llm" / "brain_llm"
+    assert {f"brain_llm/{file.relative_to(own)}" for file in own.rglob("*.sql")} <= inside
     for package, wheel in wheels.items():
         assert f"{package}/py.typed" in _names(wheel)
 
@@ -167,7 +177,7 @@ def test_core_alone_says_what_brings_shell_step(core_alone: Installed) -> None:
 def test_plugins_are_found_by_their_entry_points(everything: Installed) -> None:
     listed = json.loads(everything.brain("plugins", "list", "--json").stdout)
     assert {plugin["name"]: plugin["state"] for plugin in listed} == dict.fromkeys(
-        ["cron", "function", "shell", "hello"], "active"
+        ["cron", "function", "llm", "shell", "hello"], "active"
     )
 
 
@@ -176,6 +186,15 @@ def test_a_file_in_another_folder_runs_and_is_found_again(everything: Installed)
     run_id = json.loads(everything.brain("run", "flow.py", "--json").stdout)["id"]
     found = json.loads(everything.brain("show", run_id[:8], "--json").stdout)
     assert (found["status"], found["steps"][0]["output"]) == ("success", "far away")
+
+
+def test_a_model_is_asked_and_the_call_is_a_row(everything: Installed) -> None:
+    (everything.folder / "asks.py").write_text(ASKS)
+    done = everything.brain("run", "asks.py", "--json", code=1)
+    run = json.loads(done.stdout)
+    assert run["steps"][0]["error"].startswith("no server answers at http://127.0.0.1:9/v1 (Connection refused)")
+    shown = json.loads(everything.brain("show", run["id"], "--json").stdout)
+    assert (shown["plugins"]["llm"]["calls"], shown["plugins"]["llm"]["failed"]) == (1, 1)
 
 
 def test_the_code_is_that_of_the_wheel(everything: Installed) -> None:

@@ -18,6 +18,7 @@ from brain_core.engine.runner import Ask
 from brain_core.errors import BrainError, StepFailed
 from brain_core.threads import what_raised
 
+_OVER = "a query came to nothing: the step that asks has ended"
 AT_ONCE = 32
 """How many queries of one runner process are on their way at once; the others wait in it."""
 
@@ -66,14 +67,14 @@ class Answering:
         self._send = send
         self._tasks: dict[int, tuple[Any, asyncio.Task[str]]] = {}
 
-    def receive(self, message: Message, ask: Ask | None) -> None:
-        """Take what the runner says; `ask` is that of the step, None when its call has ended."""
+    def receive(self, message: Message, ask: Ask) -> None:
+        """Take what the runner says; `ask` is that of the step."""
         if "unask" in message:
             if message["unask"] in self._tasks:
                 self._tasks[message["unask"]][1].cancel()
             return
         number = message["ask"]
-        task = asyncio.ensure_future(_asked(ask, str(message["name"]), str(message["values"])))
+        task = asyncio.ensure_future(ask(str(message["name"]), str(message["values"])))
         self._tasks[number] = (message["of"], task)
         task.add_done_callback(partial(self._answer, number))
 
@@ -85,9 +86,7 @@ class Answering:
 
     def _answer(self, number: int, task: asyncio.Task[str]) -> None:
         del self._tasks[number]
-        if task.cancelled():
-            return
-        error = task.exception()
+        error = StepFailed(_OVER) if task.cancelled() else task.exception()
         if error is None:
             answer: Message = {"rows": task.result()}
         elif isinstance(error, BrainError):
@@ -102,7 +101,11 @@ class Answering:
             )
 
 
-async def _asked(ask: Ask | None, name: str, values: str) -> str:
-    if ask is None:
-        raise StepFailed(f"statement '{name}' cannot run: no plugin here brings tables")
-    return await ask(name, values)
+async def over(name: str, values: str) -> str:
+    """Answer a step that has ended."""
+    raise StepFailed(_OVER)
+
+
+async def no_tables(name: str, values: str) -> str:
+    """Answer where there is nothing to be asked."""
+    raise StepFailed(f"statement '{name}' cannot run: no plugin here brings tables")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_core.engine.local_runner import CANCEL_GRACE
-from brain_core.engine.processes.asking import Answering
+from brain_core.engine.processes.asking import Answering, no_tables, over
 from brain_core.engine.processes.ending import GRACE
 from brain_core.engine.processes.guard import ASK, BEAT, BROKEN, ORPHANED, SILENT
 from brain_core.engine.processes.link import Link, Message, MessageTooLarge
@@ -264,7 +264,7 @@ class ProcessRunner:
             return
         if "ask" in message or "unask" in message:
             asks = self._calls.get(message.get("of", 0))
-            self._answering.receive(message, None if asks is None else asks.ask)
+            self._answering.receive(message, over if asks is None else asks.ask or no_tables)
             return
         call = self._calls.get(message.get("id", 0))
         if call is not None:

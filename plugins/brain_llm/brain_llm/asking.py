@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from brain_core import StepContext, StepFailed
+from brain_core import BrainError, StepContext, StepFailed
 from brain_llm import faults
 from brain_llm.endpoint import Endpoint, Protocol
 from brain_llm.faults import Fault
-from brain_llm.keys import LiveMask, Mask
+from brain_llm.keys import LiveMask, Mask, mask_of
 from brain_llm.pricing import cost_of
 from brain_llm.records import Row
 from brain_llm.schema import BadAnswer, Shape
@@ -74,10 +74,16 @@ async def loaded(protocol: Protocol) -> None:
         return
 
     def load() -> None:
-        from brain_llm import call, catalog  # noqa: F401
-        from brain_llm.clients import load_libraries
+        try:
+            from brain_llm import call, catalog  # noqa: F401
+            from brain_llm.clients import load_libraries
 
-        load_libraries(protocol)
+            load_libraries(protocol)
+        except ImportError as error:
+            extra = f"brain-llm[{protocol}]" if protocol == "anthropic" else "brain-llm"
+            raise StepFailed(
+                f"a library for models cannot be imported ({faults.one_line(str(error))}); install {extra} again"
+            ) from None
 
     await asyncio.to_thread(load)
     _loaded.add(protocol)
@@ -108,7 +114,7 @@ class _Asking:
     """What the last request of the call at hand has heard."""
 
     def __post_init__(self) -> None:
-        self.mask = Mask(self.endpoint.secret)
+        self.mask = mask_of(self.endpoint.secret)
 
     def note(self) -> None:
         """Say beside the step's output who was asked, and what it came to."""
@@ -174,7 +180,15 @@ class _Asking:
         """Close the row of a call that has no whole answer, with what had come of it."""
         heard = self.hearing
         text = None if heard is None else self.mask.answer(heard.text) or None
-        await row.close("failed", error=error, answer=text, first_token=None if heard is None else heard.first_token)
+        first = None if heard is None else heard.first_token
+        await self._closed(row.close("failed", error=error, answer=text, first_token=first))
+
+    async def _closed(self, closing: Awaitable[None]) -> None:
+        """Write how a call has ended. Where that cannot be written the row stays open, and the answer is not lost."""
+        try:
+            await closing
+        except BrainError as error:
+            self.ctx.log(f"\nthe end of a call could not be written: {error}\n")
 
     def _why_ended(self) -> str:
         over = monotonic() - self.began >= self.question.limit * 0.98 - 0.01
@@ -194,17 +208,18 @@ class _Asking:
             value = text.strip()
         self._count(reply)
         wrong = error or (None if problem is None else f"the answer does not fit output=: {problem}")
-        await row.close(
+        closing = row.close(
             "failed" if wrong else "success",
             error=wrong,
             answer=text,
-            model=self.mask.error(reply.model),
+            model=self.mask.error(reply.model)[:300],
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
             cost=None if reply.usage is None else cost_of(self.endpoint, reply.model, reply.usage),
-            finish=self.mask.error(reply.finish or "") or None,
+            finish=self.mask.error(reply.finish or "")[:100] or None,
             first_token=reply.first_token,
         )
+        await self._closed(closing)
         if error is not None:
             self._keep(text)
             raise StepFailed(error)
@@ -328,7 +343,11 @@ def nothing_in(reply: Reply, endpoint: Endpoint, mask: Mask) -> str | None:
             "set model= to another"
         )
     if empty:
-        stopped = f" (it stopped with '{mask.error(reply.finish)}')" if reply.finish not in (None, "stop") else ""
+        stopped = (
+            f" (it stopped with '{faults.said(endpoint, reply.finish, 60)}')"
+            if reply.finish not in (None, "stop")
+            else ""
+        )
         return f"model '{endpoint.model}' answered nothing{stopped}; change the prompt, or set model= to another"
     return None
 

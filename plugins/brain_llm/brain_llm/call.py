@@ -191,9 +191,9 @@ def _judged(response: ModelResponse, hearing: Hearing, watch: Watch) -> Reply:
     return Reply(
         text="".join(part.content for part in response.parts if isinstance(part, TextPart)),
         reasoning=reasoning,
-        finish=response.finish_reason or (str(finish)[:100] if finish else None),
+        finish=response.finish_reason or (str(finish) if finish else None),
         refusal=str(refusal) if refusal else None,
-        model=str(response.model_name or watch.endpoint.model)[:300],
+        model=str(response.model_name or watch.endpoint.model),
         usage=usage if counted else None,
         input_tokens=usage.input_tokens if counted else None,
         output_tokens=usage.output_tokens if counted else None,
@@ -210,8 +210,10 @@ def _fault_of(error: Exception, watch: Watch) -> Fault:
             break
         if isinstance(cause, Fault):
             return cause
-        if isinstance(cause, json.JSONDecodeError | UnicodeDecodeError):
-            return faults.not_json(endpoint, watch.tail.decode("utf-8", "replace"))
+        if isinstance(cause, json.JSONDecodeError):
+            return faults.not_json(endpoint, cause.doc)
+        if isinstance(cause, UnicodeDecodeError):
+            return faults.not_json(endpoint, bytes(cause.object).decode("utf-8", "replace"))
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, _TooMuch):
         return faults.too_large(endpoint, "an answer", MAX_ANSWER, "characters")
@@ -223,8 +225,10 @@ def _fault_of(error: Exception, watch: Watch) -> Fault:
     if isinstance(error, UnexpectedModelBehavior):
         return faults.dropped(endpoint, "the stream ended without an answer")
     if isinstance(error, UserError):
-        return Fault(f"model '{endpoint.model}' cannot be asked this way: {faults.one_line(str(error))}; set model=")
-    what = f"{type(error).__name__}: {faults.one_line(str(error), 100)}"
+        return Fault(
+            f"model '{endpoint.model}' cannot be asked this way: {faults.said(endpoint, str(error))}; set model="
+        )
+    what = f"{type(error).__name__}: {faults.said(endpoint, str(error), 100)}"
     return Fault(
         f"{endpoint.url} answers in a form that is not that of its protocol ({what}); set provider_url to an "
         f"{'Anthropic' if endpoint.protocol == 'anthropic' else 'OpenAI'}-compatible API",

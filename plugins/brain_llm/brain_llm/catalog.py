@@ -22,8 +22,8 @@ async def models_at(endpoint: Endpoint, connection: Connection, *, seconds: floa
     url = f"{endpoint.url}/models"
     if endpoint.protocol == "anthropic":
         url = f"{endpoint.url}/v1/models?limit=1000"
-        headers |= {"x-api-key": endpoint.secret or "", "anthropic-version": "2023-06-01"}
-    elif endpoint.secret:
+        headers["anthropic-version"] = "2023-06-01"
+    if endpoint.secret:
         headers["authorization"] = f"Bearer {endpoint.secret}"
     try:
         async with asyncio.timeout(seconds), connection.http.stream("GET", url, headers=headers) as response:
@@ -49,5 +49,5 @@ def _names(endpoint: Endpoint, body: str) -> list[str]:
     for entry in entries[:MAX_MODELS]:
         name = entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry
         if isinstance(name, str):
-            names.append(name[:300].removeprefix("models/"))
+            names.append(name.removeprefix("models/"))
     return names

@@ -11,7 +11,7 @@ from brain_llm import faults
 from brain_llm.asking import loaded
 from brain_llm.endpoint import Endpoint, Wanted, endpoint_of
 from brain_llm.faults import Fault
-from brain_llm.keys import Mask
+from brain_llm.keys import mask_of
 from brain_llm.settings import LLMSettings
 
 AT_ONCE = 8
@@ -58,7 +58,7 @@ async def _check(name: str, called: str | None, settings: LLMSettings, seconds: 
     except TimeoutError:
         problem_text: str | None = f"{endpoint.provider} did not answer within {seconds:g} s; set --timeout higher"
     except StepFailed as problem:
-        problem_text = Mask(endpoint.secret).error(str(problem))
+        problem_text = mask_of(endpoint.secret).error(str(problem))
     else:
         problem_text = None
     return Checked(name, endpoint.model, endpoint.url, problem_text, monotonic() - began)

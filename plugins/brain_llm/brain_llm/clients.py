@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from brain_core import StepFailed
 from brain_llm.endpoint import PROVIDERS, Endpoint, Protocol
 from brain_llm.wire import Client
 
@@ -79,7 +78,7 @@ def connection_to(endpoint: Endpoint) -> Connection:
 
 
 def model_of(endpoint: Endpoint, connection: Connection) -> Model[Any]:
-    """Return the object through which a model is asked; StepFailed when its provider's library is not installed."""
+    """Return the object through which a model is asked."""
     if (found := connection.models.get(endpoint.model)) is None:
         make = _anthropic if endpoint.protocol == "anthropic" else _openai
         found = connection.models[endpoint.model] = make(endpoint, connection.http)
@@ -87,7 +86,7 @@ def model_of(endpoint: Endpoint, connection: Connection) -> Model[Any]:
 
 
 def load_libraries(protocol: Protocol) -> None:
-    """Import what a protocol needs, which takes seconds; called in a thread. StepFailed when it is not installed."""
+    """Import what a protocol needs, which takes seconds; called in a thread."""
     from importlib import import_module
 
     names = ["pydantic_ai.direct", "genai_prices"]
@@ -97,15 +96,8 @@ def load_libraries(protocol: Protocol) -> None:
     else:
         names += ["openai", "pydantic_ai.models.openai", "pydantic_ai.providers.openai_compatible"]
         names += ["pydantic_ai.providers.openai", "openai.resources.chat.completions"]
-    try:
-        for name in names:
-            import_module(name)
-    except ImportError as error:
-        raise StepFailed(
-            f"the library of Anthropic is not installed ({error.name} is missing); install brain-llm[anthropic]"
-            if protocol == "anthropic"
-            else f"{error.name} is missing; install brain-llm again"
-        ) from None
+    for name in names:
+        import_module(name)
 
 
 def _openai(endpoint: Endpoint, http: Client) -> Model[Any]:

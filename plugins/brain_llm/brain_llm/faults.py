@@ -13,6 +13,7 @@ from typing import Any
 
 from brain_core import StepFailed
 from brain_llm.endpoint import Endpoint
+from brain_llm.keys import mask_of
 
 MAX_WORDS = 300
 """Characters of the server's own words that an error repeats."""
@@ -39,7 +40,12 @@ class Fault(StepFailed):
         self.kind = kind
 
 
-def words_of(body: str) -> str:
+def said(endpoint: Endpoint, text: str, limit: int = MAX_WORDS) -> str:
+    """Return what a server says on one line, without the key that it was sent: taken out first, cut afterwards."""
+    return one_line(mask_of(endpoint.secret).error(text), limit)
+
+
+def words_of(endpoint: Endpoint, body: str) -> str:
     """Return what a body says is wrong: the message of a JSON error, or its beginning, as one bounded line."""
     text = body
     try:
@@ -53,7 +59,7 @@ def words_of(body: str) -> str:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     except (ValueError, RecursionError):
         pass
-    return one_line(text)
+    return said(endpoint, text)
 
 
 def one_line(text: str, limit: int = MAX_WORDS) -> str:
@@ -92,8 +98,9 @@ def looks_like_html(body: str, content_type: str = "") -> bool:
 
 
 def web_page(endpoint: Endpoint, body: str, status: int) -> Fault:
+    begins = said(endpoint, body, 60)
     return Fault(
-        f"{endpoint.url} answers with a web page ({status}: {one_line(body, 60)}) where JSON belongs; set provider_url "
+        f"{endpoint.url} answers with a web page ({status}: {begins}) where JSON belongs; set provider_url "
         "to the base URL of the API, which usually ends in /v1",
         kind="html",
     )
@@ -102,35 +109,35 @@ def web_page(endpoint: Endpoint, body: str, status: int) -> Fault:
 def refused(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: str, now: datetime) -> Fault:
     """Return the fault for an answer with an error status."""
     page = looks_like_html(body, headers.get("content-type", ""))
-    words = "" if page else words_of(body)
-    said = f": {words}" if words else ""
+    words = "" if page else words_of(endpoint, body)
+    told = f": {words}" if words else ""
     if 300 <= status < 400:
-        to = one_line(headers.get("location", "another address"), 200)
+        to = said(endpoint, headers.get("location", "another address"), 200)
         return Fault(f"{endpoint.url} sends its callers on to {to} ({status}); set provider_url to that server's API")
     if status == 401 or (status == 400 and re.search(r"api[ _]?key", words, re.IGNORECASE)):
-        return Fault(_wrong_key(endpoint, status) + said, kind="key")
+        return Fault(_wrong_key(endpoint, status) + told, kind="key")
     if status == 402 or (status == 429 and re.search(r"insufficient_quota|exceeded your current quota", body)):
-        return Fault(f"the account at {endpoint.provider} has nothing left ({status}){said}; see to its plan or limits")
+        return Fault(f"the account at {endpoint.provider} has nothing left ({status}){told}; see to its plan or limits")
     if status == 403:
         return Fault(
-            f"{endpoint.provider} does not allow this ({status}){said}; set api_key= to a key with the right to use "
+            f"{endpoint.provider} does not allow this ({status}){told}; set api_key= to a key with the right to use "
             f"model '{endpoint.model}'",
             kind="key",
         )
     if status in (400, 413, 422) and _CONTEXT.search(body):
         return Fault(
-            f"the prompt is too long for model '{endpoint.model}' ({status}){said}; shorten the prompt, lower "
+            f"the prompt is too long for model '{endpoint.model}' ({status}){told}; shorten the prompt, lower "
             "max_tokens=, or set model= to one with a larger context",
             kind="context",
         )
     if status in (400, 404, 422) and _NO_MODEL.search(body.lower()):
-        return Fault(f"{endpoint.provider} has no model '{endpoint.model}' ({status}){said}; set model=", kind="model")
+        return Fault(f"{endpoint.provider} has no model '{endpoint.model}' ({status}){told}; set model=", kind="model")
     if status in _TRANSIENT:
         if page and status not in (429, 502, 503, 504):
             return web_page(endpoint, body, status)
         what = "is asked too often" if status == 429 else "cannot answer now" if status >= 500 else "did not answer"
         return Fault(
-            f"{endpoint.provider} {what} ({status}){said}",
+            f"{endpoint.provider} {what} ({status}){told}",
             transient=True,
             wait=wait_of(headers, now) if status in (429, 503) else None,
             kind="busy" if status in (429, 503) else "server",
@@ -139,16 +146,16 @@ def refused(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: s
         return web_page(endpoint, body, status)
     if status in (400, 422, 501) and _FORMAT.search(body):
         return Fault(
-            f"{endpoint.provider} refuses the schema of output= for model '{endpoint.model}' ({status}){said}",
+            f"{endpoint.provider} refuses the schema of output= for model '{endpoint.model}' ({status}){told}",
             kind="format",
         )
     if status in (404, 405):
         return Fault(
-            f"{endpoint.url} knows no chat completions ({status}){said}; set provider_url to the base URL of the API, "
+            f"{endpoint.url} knows no chat completions ({status}){told}; set provider_url to the base URL of the API, "
             "which usually ends in /v1",
             kind="missing",
         )
-    return Fault(f"{endpoint.provider} refuses the call ({status}){said}; see to the step's arguments", kind="refused")
+    return Fault(f"{endpoint.provider} refuses the call ({status}){told}; see to the step's arguments", kind="refused")
 
 
 def _wrong_key(endpoint: Endpoint, status: int) -> str:
@@ -161,9 +168,10 @@ def _wrong_key(endpoint: Endpoint, status: int) -> str:
 
 def unknown_model(endpoint: Endpoint, there: list[str]) -> Fault:
     """Return the fault for a model that a server does not list, with the nearest that it does."""
-    close = get_close_matches(endpoint.model, there, n=1, cutoff=0.4)
-    guess = f"; did you mean '{one_line(close[0], 100)}'?" if close else ""
-    listed = ", ".join(one_line(name, 100) for name in there[:8]) + (", …" if len(there) > 8 else "")
+    # Names of any length may come; matching takes long over long ones.
+    close = get_close_matches(endpoint.model, [name for name in there if len(name) <= MAX_WORDS], n=1, cutoff=0.4)
+    guess = f"; did you mean '{said(endpoint, close[0], 100)}'?" if close else ""
+    listed = ", ".join(said(endpoint, name, 100) for name in there[:8]) + (", …" if len(there) > 8 else "")
     return Fault(
         f"{endpoint.provider} has no model '{endpoint.model}'{guess} (it has: {listed or 'none'}); set model=",
         kind="model",
@@ -171,8 +179,9 @@ def unknown_model(endpoint: Endpoint, there: list[str]) -> Fault:
 
 
 def unreachable(endpoint: Endpoint, why: str) -> Fault:
+    reason = said(endpoint, why, 120)
     return Fault(
-        f"no server answers at {endpoint.url} ({one_line(why, 120)}); start it, or set provider_url to where it is",
+        f"no server answers at {endpoint.url} ({reason}); start it, or set provider_url to where it is",
         transient=True,
         kind="unreachable",
     )
@@ -180,7 +189,7 @@ def unreachable(endpoint: Endpoint, why: str) -> Fault:
 
 def dropped(endpoint: Endpoint, why: str) -> Fault:
     return Fault(
-        f"{endpoint.provider} ended the connection before the answer was complete ({one_line(why, 120)}); "
+        f"{endpoint.provider} ended the connection before the answer was complete ({said(endpoint, why, 120)}); "
         "see to the server, or set retries= higher",
         transient=True,
         kind="dropped",
@@ -190,7 +199,7 @@ def dropped(endpoint: Endpoint, why: str) -> Fault:
 def not_json(endpoint: Endpoint, body: str) -> Fault:
     if looks_like_html(body):
         return web_page(endpoint, body, 200)
-    begins = one_line(body, 80)
+    begins = said(endpoint, body, 80)
     api = "an Anthropic-compatible API" if endpoint.protocol == "anthropic" else "an OpenAI-compatible API"
     return Fault(f"{endpoint.url} answers with what is not JSON ({begins!r}); set provider_url to {api}", kind="json")
 
@@ -216,4 +225,4 @@ def in_stream(endpoint: Endpoint, status: int | None, body: str) -> Fault:
     """Return the fault for an error that a server reports in the middle of a stream."""
     if (status is not None and status not in _TRANSIENT) or _CONTEXT.search(body) or _FORMAT.search(body):
         return refused(endpoint, status if status and status not in _TRANSIENT else 400, {}, body, datetime.now(UTC))
-    return Fault(f"{endpoint.provider} reports an error: {words_of(body)}", transient=True, kind="server")
+    return Fault(f"{endpoint.provider} reports an error: {words_of(endpoint, body)}", transient=True, kind="server")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
@@ -91,6 +92,12 @@ class Mask:
                     break
                 at += 1
         return most
+
+
+@lru_cache(maxsize=64)
+def mask_of(key: str | None) -> Mask:
+    """Return the mask of a key."""
+    return Mask(key)
 
 
 class LiveMask:

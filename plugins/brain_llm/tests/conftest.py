@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -82,6 +83,8 @@ class Lab:
     """Runs LLM steps in this process against the scripted server, recorded in a database of the test's own."""
 
     def __init__(self, server: ScriptedServer, url: str, folder: Path) -> None:
+        # Short time limits are tried here, and the first import of the providers' libraries takes seconds.
+        importlib.import_module("brain_llm.call")
         self.server, self.url, self.folder = server, url, folder
         self.defaults: dict[str, Any] = {"model": MODEL, "provider_url": server.url}
 

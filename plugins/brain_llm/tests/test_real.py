@@ -68,20 +68,22 @@ async def test_a_prompt_that_is_too_long(real: Lab) -> None:
     assert "the prompt is too long for model" in asked.error
 
 
-def test_a_digest_on_two_days(real_model, brain, lab: Lab, tmp_path: Path) -> None:
+def test_a_digest_on_two_days(real_model, here, lab: Lab, monkeypatch, tmp_path: Path) -> None:
     """On the first day there is no yesterday; on the second the first day's digest is in the prompt."""
+    for name, value in real_model.environment.items():
+        monkeypatch.setenv(name, value)
     notes = tmp_path / "notes.txt"
     digests = []
     for text in DAYS:
         notes.write_text(text)
-        done = brain("run", str(DIGEST), "-i", f"notes={notes}", "--json", env=real_model.environment)
-        assert done.returncode == 0, done.stderr
-        run = json.loads(done.stdout)
+        code, out, err = here("run", str(DIGEST), "-i", f"notes={notes}", "--json")
+        assert code == 0, err
+        run = json.loads(out)
         outputs = {step["name"]: step["output"] for step in run["steps"]}
         assert outputs["notes"] == text.strip()
         assert outputs["page"].endswith(outputs["digest"].rstrip("\n"))
         digests.append(outputs["digest"])
-        shown = json.loads(brain("show", run["id"], "--json").stdout)
+        shown = json.loads(here("show", run["id"], "--json")[1])
         assert shown["plugins"]["llm"]["calls"] == 1
     assert digests[0] != digests[1]
     prompts = [row["prompt"] for row in asyncio.run(lab.rows())]
@@ -98,10 +100,13 @@ def test_the_one_command_that_the_example_documents(environment, tmp_path: Path)
         [sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert "Digest of " in done.stdout
+    assert "Digest of " in done.stderr
+    assert done.stdout.startswith("success  daily_digest")
 
 
-def test_check_says_that_it_answers(real_model, brain) -> None:
-    done = brain("llm", "check", env=real_model.environment)
-    assert done.returncode == 0, done.stderr
-    assert "smollm2" in done.stdout
+def test_check_says_that_it_answers(real_model, here, monkeypatch) -> None:
+    for name, value in real_model.environment.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = here("llm", "check")
+    assert code == 0, err
+    assert "smollm2" in out
