@@ -29,6 +29,8 @@ from brain_core.cli.values import read_since
 from brain_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from brain_core.app import Brain
     from brain_core.tables import Query
 
@@ -44,6 +46,7 @@ __all__ = [
     "print_json",
     "read_since",
     "run_with_query",
+    "run_with_query_at",
     "shorten",
     "status",
     "stdout",
@@ -60,10 +63,19 @@ def run_with_query(work: Callable[[Query], Awaitable[T]]) -> T:
 
     `work` is given what `ctx.query` is to a step. What it raises comes out when everything is closed.
     """
+
+    async def timeless(query: Query, now: datetime) -> T:
+        return await work(query)
+
+    return run_with_query_at(timeless)
+
+
+def run_with_query_at(work: Callable[[Query, datetime], Awaitable[T]]) -> T:
+    """Do the same with work that is also given what is now by the database's clock, as `read_since` wants it."""
     from brain_core.cli.session import with_brain
 
     async def whole(brain: Brain) -> T:
         await brain.tables.ready()
-        return await work(brain.tables.query())
+        return await work(brain.tables.query(), await brain.clock())
 
     return with_brain(whole)

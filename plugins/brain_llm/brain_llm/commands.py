@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -52,17 +53,15 @@ def add_to(app: typer.Typer, settings: LLMSettings) -> None:
 
 
 def _usage(by: str, since: str | None, as_json: bool) -> None:
-    from datetime import UTC, datetime
-
     from brain_core import commands
     from brain_llm.usage import HEADERS, row_of
 
-    start = None if since is None else commands.read_since(since, datetime.now(UTC)).isoformat()
+    start = None if since is None else commands.read_since(since)
 
-    async def work(query: Any) -> Any:
-        return await query("llm_usage", {"by": by, "since": start})
+    async def work(query: Any, now: datetime) -> Any:
+        return await query("llm_usage", {"by": by, "since": None if start is None else start(now).isoformat()})
 
-    groups: list[dict[str, Any]] = commands.run_with_query(work)
+    groups: list[dict[str, Any]] = commands.run_with_query_at(work)
     if as_json:
         commands.print_json([{by: group.pop("group"), **group} for group in groups])
     elif groups:
