@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(r"^-- (name|part): (\w+)\n(.*?)(?=^-- (?:name|part): |\Z)", re.MULTILINE | re.DOTALL)
 _INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"\d{4}_[a-z0-9_]+")
-_QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|(\$\w*\$).*?\1", re.DOTALL)
-_TRANSACTION = re.compile(
-    r"(?:^|;)\s*(BEGIN(?!\s+ATOMIC)|COMMIT|ROLLBACK(?!\s+TO)|ABORT|START\s+TRANSACTION)\b", re.IGNORECASE
-)
 _PURPOSE = re.compile(r"-- *\S")
 
 
@@ -43,11 +39,27 @@ def read_tables(tables: Tables, plugin: str, distribution: str) -> OwnTables:
     """Read what a plugin says of its tables; ValueError or OSError for what cannot be used."""
     key = tables.schema.removeprefix("brain_")
     migrations = read_migrations(_folder("migrations", tables.migrations))
+    for migration in migrations:
+        if ends := _ends_transaction(migration.text):
+            raise ValueError(
+                f"{migration.name}.sql has {ends}; it is applied in a transaction with the note that it was"
+            )
     statements = read_statements(_folder("statements", tables.statements), purposes=True)
     for name in statements:
         if not name.startswith(f"{key}_"):
             raise ValueError(f"the name of statement '{name}' has to begin with '{key}_'")
     return OwnTables(plugin, distribution, tables.schema, migrations, statements)
+
+
+def _ends_transaction(text: str) -> str | None:
+    """Return the first word outside of texts and bodies of functions that would begin or end a transaction."""
+    # Made here: most processes read no tables of plugins.
+    quoted = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"|(\$\w*\$).*?\1", re.DOTALL)
+    ends = re.compile(
+        r"(?:^|;)\s*(BEGIN(?!\s+ATOMIC)|COMMIT|ROLLBACK(?!\s+TO)|ABORT|START\s+TRANSACTION)\b", re.IGNORECASE
+    )
+    found = ends.search(quoted.sub(" ", text))
+    return None if found is None else found[1]
 
 
 def _folder(what: str, folder: object) -> Path:
@@ -66,8 +78,6 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
         number = int(file.stem.partition("_")[0])
         if number != len(found) + 1:
             raise ValueError(f"{file.name} should be number {len(found) + 1:04}: they count up from 0001 without a gap")
-        if ends := _TRANSACTION.search(_QUOTED.sub(" ", text)):
-            raise ValueError(f"{file.name} has {ends[1]}; it is applied in a transaction with the note that it was")
         found.append(Migration(number, file.stem, hashlib.sha256(text.encode()).hexdigest(), text))
     if not found:
         raise ValueError(f"there are no migrations in {folder}")

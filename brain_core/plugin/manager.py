@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from brain_core.errors import PluginError, nearest
-from brain_core.plugin import checks, spec
+from brain_core.plugin import spec
 from brain_core.plugin.discovery import Found, find_plugins, key_of
 from brain_core.plugin.events import call_hook
 from brain_core.plugin.info import PluginInfo, State, common_names, described
+from brain_core.plugin.loading import Loaded, load, provides
 from brain_core.plugin.quarantine import Quarantine, TookTooLong, bounded, trace_of
 from brain_core.plugin.sections import disabled_of, sections_of, settings_from
-from brain_core.plugin.tables import OwnedTables, tables_of
 from brain_core.threads import call_in, one_line, what_raised
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from brain_core.config import Settings
+    from brain_core.plugin.tables import OwnedTables
     from brain_core.run import Run, StepRun
     from brain_core.sqlfiles import OwnTables
     from brain_core.tables import Query
@@ -32,17 +32,6 @@ if TYPE_CHECKING:
     from brain_core.workflow import Step
 
 Kind = TypeVar("Kind")
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """What loading one plugin gave."""
-
-    hooks: dict[str, Any] = field(default_factory=dict)
-    types: list[type[Step]] = field(default_factory=list)
-    triggers: list[type[Trigger]] = field(default_factory=list)
-    model: type[BaseModel] | None = None
-    tables: OwnTables | None = None
 
 
 class _Namespace:
@@ -73,7 +62,7 @@ class PluginManager:
         self._sections: dict[str, BaseModel] = {}
         self._own_settings: dict[str, BaseModel] = {}
         self._calls: dict[str, list[tuple[str, Any]]] = {}
-        self._tables = OwnedTables()
+        self._owned: OwnedTables | None = None
         self.barred: dict[str, str] = {}
         """What `quarantine` was told since the plugins were loaded: name → reason."""
         self._config: Mapping[str, Any] = settings.plugins
@@ -144,18 +133,18 @@ class PluginManager:
     def tables(self) -> list[OwnTables]:
         """The tables of active plugins."""
         self.ready()
-        return self._tables.active
+        return [] if self._owned is None else self._owned.active
 
     @property
     def any_tables(self) -> bool:
         """Whether any plugin brings tables, one that is quarantined since included."""
         self.ready()
-        return bool(self._tables)
+        return self._owned is not None
 
     def statement(self, name: str) -> str:
         """Return the text of a statement of an active plugin; PluginError for any other name."""
         self.ready()
-        return self._tables.statement(name, lambda: self._infos, key_of)
+        return self._owned_tables().statement(name, lambda: self._infos, key_of)
 
     def quarantine(self, name: str, reason: str) -> None:
         """Put an active plugin aside for what only the database could tell; one that is not there is left out."""
@@ -300,14 +289,14 @@ class PluginManager:
             if calls := [(impl.plugin_name, impl) for impl in implementations]:
                 self._calls[hook] = calls
 
-    def _loaded(self, found: Found) -> _Loaded:
+    def _loaded(self, found: Found) -> Loaded:
         if found.trouble is not None:
             raise Quarantine(found.trouble)
         for info in self._infos:
             if info.state == "active" and info.name == found.name:
                 raise Quarantine(f"its name is that of {info.label}; two plugins cannot share one")
         try:
-            return bounded(lambda: _load(found), self._timeout, name=f"load {found.name}")
+            return bounded(lambda: load(found), self._timeout, name=f"load {found.name}")
         except TookTooLong as late:
             raise Quarantine(
                 f"took longer than {self._timeout:g} s to load (setting plugin_timeout)",
@@ -318,7 +307,7 @@ class PluginManager:
         except Exception as error:  # noqa: BLE001 - whatever a plugin's objects do when looked at
             raise Quarantine(f"cannot be checked: {what_raised(error)}", trace_of(error)) from None
 
-    def _register(self, found: Found, loaded: _Loaded) -> None:
+    def _register(self, found: Found, loaded: Loaded) -> None:
         """Take a plugin's names; Quarantine when one is another's already, and then none of them is taken."""
         for one in loaded.types:
             label = one.type_label()
@@ -327,7 +316,8 @@ class PluginManager:
                 mine = _info(found, "active").label
                 raise Quarantine(f"step type '{label}' is brought by two plugins, {owner.label} and {mine}")
         self._check_triggers(found, loaded)
-        self._tables.check(loaded.tables)
+        if loaded.tables is not None:
+            self._owned_tables().check(loaded.tables)
         if loaded.model in self._settings:
             raise Quarantine(f"its settings model {loaded.model} is another plugin's already")
         try:
@@ -335,7 +325,7 @@ class PluginManager:
         except (pluggy.PluginValidationError, ValueError) as error:
             raise Quarantine(f"its hooks do not fit: {error}") from None
 
-    def _check_triggers(self, found: Found, loaded: _Loaded) -> None:
+    def _check_triggers(self, found: Found, loaded: Loaded) -> None:
         options = {option: one for one in self._trigger_types.values() for option in one.model_fields}
         for one in loaded.triggers:
             mine = _info(found, "active").label
@@ -348,10 +338,18 @@ class PluginManager:
                 )
                 raise Quarantine(f"{what} is brought by two plugins, {self._owners[other].label} and {mine}")
 
-    def _activate(self, found: Found, loaded: _Loaded, values: BaseModel | None) -> None:
-        info = _info(found, "active", provides=_provides(found, loaded))
+    def _owned_tables(self) -> OwnedTables:
+        from brain_core.plugin.tables import OwnedTables
+
+        if self._owned is None:
+            self._owned = OwnedTables()
+        return self._owned
+
+    def _activate(self, found: Found, loaded: Loaded, values: BaseModel | None) -> None:
+        info = _info(found, "active", provides=provides(found, loaded))
         self._infos.append(info)
-        self._tables.add(info, loaded.tables)
+        if loaded.tables is not None:
+            self._owned_tables().add(info, loaded.tables)
         for one in loaded.types:
             self._step_types[one.type_label()] = one
             self._owners[one] = info
@@ -362,26 +360,6 @@ class PluginManager:
             self._settings[loaded.model] = values
             self._sections[found.section] = values
             self._own_settings[found.name] = values
-
-
-def _load(found: Found) -> _Loaded:
-    checks.check_core(found)
-    hooks = checks.hooks_of(checks.imported(found), found)
-    steps, triggers = checks.step_types_of(hooks), checks.trigger_types_of(hooks)
-    return _Loaded(hooks, steps, triggers, checks.settings_model_of(hooks), tables_of(hooks, found))
-
-
-def _provides(found: Found, loaded: _Loaded) -> list[str]:
-    provides = [f"step {one.type_label()}" for one in loaded.types]
-    provides += [f"trigger {one.type_name}" for one in loaded.triggers]
-    if loaded.model is not None:
-        provides.append(f"settings plugins.{found.section}")
-    if loaded.tables is not None:
-        provides.append(f"tables {loaded.tables.schema}")
-    if checks.hook_named("brain_commands", loaded.hooks) is not None:
-        provides.append("commands")
-    events = ("brain_run_facts", "brain_run_started", "brain_step_finished", "brain_run_finished")
-    return provides + [f"hook {name}" for name in events if checks.hook_named(name, loaded.hooks) is not None]
 
 
 def _info(

@@ -43,24 +43,20 @@ class OwnedTables:
     def __init__(self) -> None:
         self._tables: list[tuple[PluginInfo, OwnTables]] = []
 
-    def __len__(self) -> int:
-        return len(self._tables)
-
     @property
     def active(self) -> list[OwnTables]:
         return [tables for info, tables in self._tables if info.state == "active"]
 
-    def check(self, tables: OwnTables | None) -> None:
+    def check(self, tables: OwnTables) -> None:
         """Quarantine when another plugin has the schema, or its distribution the numbers of migrations."""
-        for info, other in self._tables if tables is not None else ():
-            if tables is not None and tables.schema == other.schema:
+        for info, other in self._tables:
+            if tables.schema == other.schema:
                 raise Quarantine(f"the schema {tables.schema} is that of {info.label} already")
-            if tables is not None and tables.distribution == other.distribution:
+            if tables.distribution == other.distribution:
                 raise Quarantine(f"{tables.distribution} brings tables with {info.label} already; once for each")
 
-    def add(self, info: PluginInfo, tables: OwnTables | None) -> None:
-        if tables is not None:
-            self._tables.append((info, tables))
+    def add(self, info: PluginInfo, tables: OwnTables) -> None:
+        self._tables.append((info, tables))
 
     def statement(self, name: str, everyone: Callable[[], Iterable[PluginInfo]], key_of: Callable[[str], str]) -> str:
         """Return the text of a statement; PluginError when no active plugin has it."""
