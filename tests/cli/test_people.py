@@ -79,7 +79,7 @@ def test_show_shortens_for_people_and_says_how_to_see_all(capsys):
         inputs={"who": "a\nb"},
         previous_run_id="fedcba9876543210",
     )
-    show._print(run)
+    show._print(run, {})
     text = capsys.readouterr().out
     assert "took 1 m 05 s" in text
     assert r"input     who = a\nb" in text
@@ -95,7 +95,7 @@ def test_show_shortens_for_people_and_says_how_to_see_all(capsys):
 
 def test_show_leaves_no_blank_lines_behind_and_aligns_the_error(capsys):
     steps = (_step(0, "a", output="", log="warn\nwarn2\n"), _step(1, "b", status="failed", error="bad", log="x\n"))
-    show._print(_run(*steps, status="failed", error="step 'b': bad"))
+    show._print(_run(*steps, status="failed", error="step 'b': bad"), {})
     text = capsys.readouterr().out
     assert "\nerror     step 'b': bad\n\n[1/3] a (T): success, " in text
     assert "  output: (empty)\n  log:\n    warn\n    warn2\n\n[2/3] b (T): failed, " in text
@@ -113,7 +113,7 @@ def test_show_says_what_started_the_run(capsys):
             f"nightly (cron), due {output.moment(datetime(2026, 11, 23, 14, 5, tzinfo=UTC))}",
         ),
     ]:
-        show._print(_run(trigger=trigger))
+        show._print(_run(trigger=trigger), {})
         found = [
             text.partition("   ")[2] for text in capsys.readouterr().out.splitlines() if text.startswith("trigger")
         ]
@@ -121,10 +121,10 @@ def test_show_says_what_started_the_run(capsys):
 
 
 def test_show_of_a_step_that_runs(capsys):
-    show._print(_run(status="running", ended_at=None, position=1))
+    show._print(_run(status="running", ended_at=None, position=1), {})
     assert "\n[2/3] b (T): running\n\nnot yet: a, c\n" in capsys.readouterr().out
     row = _step(1, "b", status="running", ended_at=None, log="so far\n")
-    show._print(_run(_step(0, "a"), row, status="running", ended_at=None, position=1))
+    show._print(_run(_step(0, "a"), row, status="running", ended_at=None, position=1), {})
     text = capsys.readouterr().out
     assert text.count("[2/3] b") == 1
     assert "[2/3] b (T): running, " in text
@@ -133,7 +133,7 @@ def test_show_of_a_step_that_runs(capsys):
 
 
 def test_show_of_a_run_that_goes_on(capsys):
-    show._print(_run(status="running", ended_at=None))
+    show._print(_run(status="running", ended_at=None), {})
     assert "not ended" in capsys.readouterr().out
 
 
