@@ -68,6 +68,10 @@ class Worker:
         """The same with those whose end could not be recorded."""
         return len(self._in_hand) + len(self._abandoned)
 
+    @property
+    def _room(self) -> int:
+        return self.concurrency - len(self._in_hand)
+
     def start(self) -> None:
         self._claiming = asyncio.create_task(self._claim_on(), name="brain-claim")
 
@@ -102,37 +106,34 @@ class Worker:
         While a claim is on its way it is not waited for: then the runs are queued. A caller that is cancelled leaves
         the statement on its way, and what it takes is begun, or put back when this worker is closing.
         """
-        room = self.concurrency - len(self._in_hand)
-        if self._closing or self._taking.locked() or room <= 0:
+        if self._closing or self._taking.locked() or self._room <= 0:
             results = await fire(NOBODY)
             self.wake()
             return results
-        taker = Taker(self.identity.id, self.identity.host, room)
-        firing = self._firing = asyncio.create_task(self._fire(fire, taker, asked), name="brain-fire")
+        firing = self._firing = asyncio.create_task(self._fire(fire, asked), name="brain-fire")
         try:
             return await asyncio.shield(firing)
         except asyncio.CancelledError:
             firing.add_done_callback(_look_at)
             raise
 
-    async def _fire(
-        self, fire: Callable[[Taker], Awaitable[list[FireResult]]], taker: Taker, asked: int
-    ) -> list[FireResult]:
+    async def _fire(self, fire: Callable[[Taker], Awaitable[list[FireResult]]], asked: int) -> list[FireResult]:
         async with self._taking:
             try:
-                results = await fire(taker)
+                # A claim may have come between and taken the room.
+                results = await fire(Taker(self.identity.id, self.identity.host, max(0, self._room)))
+                # Counted by trigger, which can have several outcomes. Those without one were left to others, or the reply
+                # got lost and what was taken is not among the results.
+                self._unsure |= len({result.trigger_id for result in results}) < asked
+                taken = [result.taken for result in results if result.taken is not None]
+                if self._closing:
+                    await self._release(taken)
+                    return results
             except DatabaseError:
                 self._unsure = True
                 raise
-            taken = [result.taken for result in results if result.taken is not None]
-            if self._closing:
-                await self._release(taken)
-                return results
             for one in taken:
                 self._begin(self._held(one))
-        if len(results) < asked:
-            # Left to others, or the reply got lost and what was taken is not among them.
-            self._unsure = True
         if self._unsure or any(result.taken is None for result in results):
             self.wake()
         return results
@@ -192,9 +193,10 @@ class Worker:
                 await self._release(await self._claimed(0))
 
     async def _claim(self) -> None:
-        while not self._closing and (free := self.concurrency - len(self._in_hand)) > 0:
-            limit = min(free, CLAIM_BATCH)
+        while not self._closing and self._room > 0:
             async with self._taking:
+                # What is fired may have taken the room meanwhile.
+                limit = min(max(0, self._room), CLAIM_BATCH)
                 claimed = await self._claimed(limit)
                 self._unsure = False
                 if self._closing:

@@ -119,3 +119,28 @@ def told() -> Callable[[Path, asyncio.Future[Any]], Awaitable[str]]:
         return await reading
 
     return read
+
+
+@pytest.fixture
+async def new_worker(db: Database, pool: RunnerPool) -> AsyncIterator[Callable[..., Worker]]:
+    made: list[Worker] = []
+
+    def make(hear: Callable[[str, Event], None] = lambda run, event: None, runners: Any = None) -> Worker:
+        delivery = Delivery(db, _Nobody(), new_runner=lambda: None, time_limit=10)  # type: ignore[arg-type, return-value]
+        me = worker_identity("daemon", 15.0)
+        carrier = Carrier(db, me, runners=runners or pool, hooks=NoHooks(), delivery=delivery, hear=hear)
+        worker = Worker(db, carrier, concurrency=4)
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        await worker.let_go(at_once=True)
+        await workers.settle(db, [worker.identity.id], "the test is over", [], died=False)
+
+
+class _Nobody:
+    receivers = ()
+
+    async def deliver(self, receiver: str, run: Run) -> None:
+        raise AssertionError
