@@ -122,8 +122,8 @@ class Worker:
             try:
                 # A claim may have come between and taken the room.
                 results = await fire(Taker(self.identity.id, self.identity.host, max(0, self._room)))
-                # Counted by trigger, which can have several outcomes. Those without one were left to others, or the reply
-                # got lost and what was taken is not among the results.
+                # Counted by trigger, which can have several outcomes. Those without any were left to others, or the
+                # reply got lost and what was taken is not among the results.
                 self._unsure |= len({result.trigger_id for result in results}) < asked
                 taken = [result.taken for result in results if result.taken is not None]
                 if self._closing:

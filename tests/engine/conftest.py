@@ -14,9 +14,18 @@ from typing import Any
 
 import pytest
 
+from brain_core.engine.carrying import Carrier
+from brain_core.engine.deliver import Delivery
+from brain_core.engine.events import Event
 from brain_core.engine.processes.pool import RunnerPool
 from brain_core.engine.processes.process_runner import RunnerSettings
 from brain_core.engine.processes.spawner import Preparation, Spawner
+from brain_core.engine.sweep import worker_identity
+from brain_core.engine.worker import Worker
+from brain_core.run import Run
+from brain_core.store import workers
+from brain_core.store.database import Database
+from brain_core.testing import NoHooks
 
 HEAD = """
 import asyncio, ctypes, os, signal, subprocess, sys, threading, time
