@@ -70,7 +70,11 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         if cmd_name not in COMMANDS:
             quiet = ctx is not None and ctx.resilient_parsing
-            found = self._all_of_plugins(quiet) if cmd_name in BUILT_IN else self.plugin_commands(quiet=quiet)
+            strict = not quiet and _kind_of_owner(cmd_name) is not None
+            built_in = cmd_name in BUILT_IN
+            found = (
+                self._all_of_plugins(quiet, strict) if built_in else self.plugin_commands(quiet=quiet, strict=strict)
+            )
             return found.get(cmd_name)
         module, help_line = COMMANDS[cmd_name]
         command = get_command(import_module(module).app)
@@ -129,21 +133,22 @@ class LazyGroup(TyperGroup):
         found = self.plugin_commands(quiet=quiet)
         return {name: command.get_short_help_str(200) for name, command in found.items()}
 
-    def plugin_commands(self, *, quiet: bool = False) -> dict[str, Any]:
+    def plugin_commands(self, *, quiet: bool = False, strict: bool = False) -> dict[str, Any]:
         """Return the commands that plugins bring, those of built-in ones left out.
 
-        What fails on the way is said on stderr and leaves the rest. Nothing is loaded when no plugin can bring any.
+        What fails on the way is said on stderr and leaves the rest; `strict`: settings that keep plugins from being
+        loaded are an error, since a command of theirs is wanted. Nothing is loaded when no plugin can bring any.
         """
         from brain_core.cli.plugin_commands import any_has
 
         if self._of_plugins is None and not any_has("brain_commands"):
             return {}
-        return {name: found for name, found in self._all_of_plugins(quiet).items() if name not in BUILT_IN}
+        return {name: found for name, found in self._all_of_plugins(quiet, strict).items() if name not in BUILT_IN}
 
-    def _all_of_plugins(self, quiet: bool) -> dict[str, Any]:
+    def _all_of_plugins(self, quiet: bool, strict: bool) -> dict[str, Any]:
         if self._of_plugins is None:
             self._of_plugins = {}
-            for name, command in _ask_plugins(quiet):
+            for name, command in _ask_plugins(quiet, strict):
                 if name not in COMMANDS:
                     self._of_plugins[name] = command
                 elif not quiet:
@@ -160,10 +165,10 @@ def _kind_of_owner(name: str) -> str | None:
     return "plugin" if name in (declared() or ()) else None
 
 
-def _ask_plugins(quiet: bool) -> list[tuple[str, Any]]:
+def _ask_plugins(quiet: bool, strict: bool) -> list[tuple[str, Any]]:
     from brain_core.cli.plugin_commands import collect
 
-    found, problems = collect()
+    found, problems = collect(strict=strict)
     if not quiet:
         for problem in problems:
             output.note(f"brain: note: {output.one_line(problem)}")
@@ -233,7 +238,7 @@ def _dispatch(arguments: list[str] | None) -> int:
 
 
 def _usage(error: typer.TyperException) -> int:
-    text = error.format_message().strip()
+    text = _with_value(error).strip()
     if text.startswith("Usage:"):  # a group without a command: the help is the answer
         output.note(text)
         return error.exit_code
@@ -245,6 +250,15 @@ def _usage(error: typer.TyperException) -> int:
     hint = f"{' See' if text.endswith('?') else '; see'} '{context.command_path} --help'" if context is not None else ""
     output.note(f"{output.style('brain: error:', 'red', output.stderr())} {text[:1].lower()}{text[1:]}{hint}")
     return error.exit_code
+
+
+def _with_value(error: typer.TyperException) -> str:
+    """Return what Typer says, with the value where pydantic, which judged it, says `Input`."""
+    text = error.format_message().replace(": Value error, ", ": ", 1)
+    details = getattr(error.__cause__, "errors", None)
+    if details is None or ": Input should" not in text:
+        return text
+    return text.replace(": Input should", f": {output.shorten(repr(details()[0]['input']), 80)} should", 1)
 
 
 def _code_of(stop: SystemExit) -> int:

@@ -83,8 +83,11 @@ def _text_of(module: str) -> bytes | None:
         return None
 
 
-def collect() -> tuple[list[tuple[str, Any]], list[str]]:
-    """Return the commands that the plugins bring, by name, and what went wrong, one line each. Never raises."""
+def collect(*, strict: bool = False) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Return the commands that the plugins bring, by name, and what went wrong, one line each.
+
+    Never raises unless `strict`: then settings that keep plugins from being loaded are the ConfigError that they are.
+    """
     gathered = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
         from brain_core.cli.session import load
@@ -93,6 +96,8 @@ def collect() -> tuple[list[tuple[str, Any]], list[str]]:
         problems = plugins.add_commands(gathered)
         broken = [info for info in plugins.plugins if info.state == "quarantined"]
     except BrainError as error:
+        if strict:
+            raise
         return [], [f"no commands of plugins: {error}"]
     except Exception as error:  # noqa: BLE001 - help has to come whatever a plugin does
         return [], [f"no commands of plugins: {type(error).__name__}: {error}"]

@@ -20,7 +20,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> tuple[LoadedSettings, Pl
     from brain_core.plugin.manager import PluginManager
 
     settings = load_settings(overrides)
-    return settings, PluginManager.load(settings.settings)
+    return settings, PluginManager.load(settings.settings, origins=settings.origins)
 
 
 def with_brain(

@@ -48,7 +48,9 @@ class PluginManager:
     pays for them nor waits for one that hangs.
     """
 
-    def __init__(self, settings: Settings, *, timeout: float | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, timeout: float | None = None, origins: Mapping[str, str] | None = None
+    ) -> None:
         self._timeout = settings.plugin_timeout if timeout is None else timeout
         self._hook_timeout = settings.hook_timeout
         self._lock = threading.RLock()
@@ -66,15 +68,19 @@ class PluginManager:
         self.barred: dict[str, str] = {}
         """What `quarantine` was told since the plugins were loaded: name → reason."""
         self._config: Mapping[str, Any] = settings.plugins
+        self._origins = origins or {}
 
     @classmethod
-    def load(cls, settings: Settings, *, timeout: float | None = None) -> PluginManager:
+    def load(
+        cls, settings: Settings, *, timeout: float | None = None, origins: Mapping[str, str] | None = None
+    ) -> PluginManager:
         """Return the plugins of this process; ConfigError when `[plugins]` names one that is not there or cannot be so.
 
-        Each may take `timeout` seconds (the setting `plugin_timeout` unless given). With nothing in `[plugins]` that
+        Its error says where a setting came from as far as `origins` knows, by the setting's dotted name. Each plugin
+        may take `timeout` seconds (the setting `plugin_timeout` unless given). With nothing in `[plugins]` that
         would have to be checked, importing them is put off until something is asked of them.
         """
-        manager = cls(settings, timeout=timeout)
+        manager = cls(settings, timeout=timeout, origins=origins)
         if manager._config:
             manager.ready()
         return manager
@@ -282,7 +288,8 @@ class PluginManager:
             except Quarantine as why:
                 self._infos.append(_info(one, "quarantined", reason=why.reason, detail=why.detail))
             else:
-                self._activate(one, loaded, settings_from(loaded.model, one.section, sections.get(one.section, {})))
+                section = sections.get(one.section, {})
+                self._activate(one, loaded, settings_from(loaded.model, one.section, section, self._origins))
         for hook in spec.hook_names():
             # pluggy keeps the one to call first at the end.
             implementations = reversed(getattr(self._pluggy.hook, hook).get_hookimpls())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from brain_core.errors import ConfigError, nearest
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DISABLE = "disable"
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def disabled_of(plugins: Mapping[str, Any], known: Collection[str]) -> frozenset[str]:
@@ -42,8 +44,14 @@ def sections_of(plugins: Mapping[str, Any], known: Collection[str]) -> dict[str,
     return sections
 
 
-def settings_from(model: type[BaseModel] | None, key: str, section: Mapping[str, Any]) -> BaseModel | None:
-    """Return a plugin's settings from its section; ConfigError names the first key or value that is wrong."""
+def settings_from(
+    model: type[BaseModel] | None, key: str, section: Mapping[str, Any], origins: Mapping[str, str] = EMPTY
+) -> BaseModel | None:
+    """Return a plugin's settings from its section; ConfigError names the first key or value that is wrong.
+
+    It shows the value that is wrong, but no secret, nor what a validator of a model with `hide_input_in_errors` has
+    refused: such a validator says itself what may be seen.
+    """
     if model is None:
         if section:
             raise ConfigError(f"plugin '{key}' has no settings, and [plugins.{key}] has {', '.join(section)}")
@@ -56,21 +64,31 @@ def settings_from(model: type[BaseModel] | None, key: str, section: Mapping[str,
             if name not in names:
                 has = ", ".join(sorted(model.model_fields)) or "none"
                 raise ConfigError(
-                    f"'plugins.{key}.{name}' is no setting{nearest(name, names)} (plugin '{key}' has: {has})"
+                    f"'plugins.{key}.{name}' is no setting{_origin(origins, ('plugins', key, name))}"
+                    f"{nearest(name, names)} (plugin '{key}' has: {has})"
                 )
     try:
         return model.model_validate(dict(section))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(("plugins", key, *map(str, first["loc"])))
+        place = ("plugins", key, *map(str, first["loc"]))
         message = str(first["msg"]).removeprefix("Value error, ")
         field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
         # A whole section, or a value that is a secret, is not to be seen in an error.
-        secret = field is None or any(hidden in str(field.annotation) for hidden in _names((SecretStr, SecretBytes)))
-        shown = "" if secret else f" is {str(first['input'])[:80]!r}"
-        raise ConfigError(f"setting {place}{shown}: {message}") from None
+        secret = field is None or any(kind in str(field.annotation) for kind in _names((SecretStr, SecretBytes)))
+        hidden = first["type"] == "value_error" and model.model_config.get("hide_input_in_errors")
+        shown = "" if secret or hidden else f" is {str(first['input'])[:80]!r}"
+        raise ConfigError(f"setting {'.'.join(place)}{shown}{_origin(origins, place)}: {message}") from None
     except Exception as error:  # noqa: BLE001 - a stranger's validators
         raise ConfigError(f"[plugins.{key}] is refused: {type(error).__name__}: {error}") from None
+
+
+def _origin(origins: Mapping[str, str], place: tuple[str, ...]) -> str:
+    """Return where a setting came from, told by its own name or by that of the table that it stands in."""
+    for end in range(len(place), 2, -1):
+        if (origin := origins.get(".".join(place[:end]))) is not None:
+            return f" (from {origin})"
+    return ""
 
 
 def _names_of(model: type[BaseModel]) -> set[str]:

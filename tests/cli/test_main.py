@@ -59,7 +59,9 @@ def test_unknown_command_names_the_nearest_and_exits_2(brain):
     [
         (["run"], "missing argument 'FILE'; see 'brain run --help'"),
         (["history", "--jsn"], "no such option: --jsn"),
-        (["history", "--limit", "many"], "invalid value for"),
+        (["history", "--limit", "many"], "'--limit': 'many' should be a valid integer"),
+        (["history", "--limit", "0"], "'--limit': '0' should be greater than or equal to 1; see 'brain history --help'"),
+        (["llm", "usage", "--by", "hour"], "'--by': 'hour' is not one of 'workflow', 'model', 'day'; see 'brain llm"),
         (["history", "--status", "sucess"], "did you mean 'success'?"),
         (["history", "--since", "soon"], "neither an age"),
         (["run", "x.py", "--input", "who"], "is not NAME=VALUE"),
@@ -214,3 +216,12 @@ def test_a_declared_command_of_a_plugin_that_is_not_active(brain):
     done = brain("llm", "usage", env={"THE_BRAIN_PLUGINS__DISABLE": '["llm"]'})
     assert done.returncode == 2
     assert "the command 'llm' is of a plugin that is not active; see: brain plugins list" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["llm", "check"], ["cron", "explain", "@daily"]])
+def test_a_wrong_setting_is_the_whole_answer_to_a_command_of_a_plugin(brain, command):
+    done = brain(*command, env={"THE_BRAIN_LLM_TIMEOUT": "soon"})
+    assert (done.returncode, done.stdout) == (2, "")
+    line = "setting plugins.llm.timeout is 'soon' (from THE_BRAIN_LLM_TIMEOUT): Input should be a valid number"
+    assert done.stderr.startswith(f"brain: error: {line}")
+    assert done.stderr.count("\n") == 1

@@ -223,13 +223,16 @@ def test_a_name_of_another_trigger_type_is_refused_with_both_owners(site: Any, n
         ("[plugins]\nown = 3", "setting plugins.own is 3; it has to be a table, [plugins.own]"),
         (
             "[plugins.own]\nsise = 1",
-            "'plugins.own.sise' is no setting; did you mean 'size'? (plugin 'own' has: size, token)",
+            "'plugins.own.sise' is no setting (from {file}); did you mean 'size'? (plugin 'own' has: size, token)",
         ),
-        ("[plugins.own]\nsize = 'big'", "setting plugins.own.size is 'big': Input should be a valid integer"),
-        ("[plugins.own]\ntoken = 17", "setting plugins.own.token: Input should be a valid string"),
+        (
+            "[plugins.own]\nsize = 'big'",
+            "setting plugins.own.size is 'big' (from {file}): Input should be a valid integer",
+        ),
+        ("[plugins.own]\ntoken = 17", "setting plugins.own.token (from {file}): Input should be a valid string"),
         (
             "[plugins.cron]\ntimezone = 'Asia/Teheran'",
-            "setting plugins.cron.timezone is 'Asia/Teheran': there is no time zone 'Asia/Teheran'; "
+            "setting plugins.cron.timezone is 'Asia/Teheran' (from {file}): there is no time zone 'Asia/Teheran'; "
             "did you mean 'Asia/Tehran'?",
         ),
         ("[plugins.function]\nx = 1", "plugin 'function' has no settings, and [plugins.function] has x"),
@@ -241,7 +244,7 @@ def test_a_wrong_section_is_one_line(site: Any, text: str, complaint: str) -> No
     done = site.brain("plugins", "list")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert complaint in done.stderr
+    assert complaint.format(file=site.work / "brain.toml") in done.stderr
     assert done.stderr.count("\n") == 1
     assert "17" not in done.stderr
 

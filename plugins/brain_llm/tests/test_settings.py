@@ -64,7 +64,14 @@ def test_a_bad_field_is_refused_when_the_file_is_loaded(field: str, value: Any, 
         ({"api_key": f"{KEY}ä"}, "characters that no header can carry"),
         ({"api_key": "env:no name"}, "after 'env:' stands the name of a variable"),
         ({"provider_url": "nowhere"}, "is no URL of a server"),
-        ({"stall": 0}, "greater than 0"),
+        ({"stall": 0}, "plugins.llm.stall is '0': .* greater than 0"),
+        ({"provider_url": f"http://me:{KEY}@host/v1"}, "holds a user or password"),
+        ({"provider_url": f"http://me:{KEY}/x@host/v1"}, "provider_url is no URL of a server"),
+        ({"provider_url": f"http://host/v1?key={KEY}"}, "which may hold a key"),
+        (
+            {"models": {"fast": {"model": "m", "provider_url": f"http://me:{KEY}@host"}}},
+            "models.fast.provider_url: .*user",
+        ),
     ],
 )
 def test_a_bad_setting_is_refused_and_its_key_not_shown(settings: dict[str, Any], problem: str) -> None:
