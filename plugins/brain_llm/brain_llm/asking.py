@@ -68,9 +68,10 @@ async def ask(ctx: StepContext, question: Question, endpoint: Endpoint) -> Any:
         asking.note()
 
 
-async def loaded(protocol: Protocol) -> None:
-    """Import what calls need, in a thread: meanwhile the event loop goes on, if slowly."""
-    if protocol in _loaded:
+async def loaded(endpoint: Endpoint) -> None:
+    """Load what calls need, in a thread: meanwhile the event loop goes on, if slowly."""
+    protocol, secure = needed = endpoint.protocol, endpoint.url.startswith("https:")
+    if needed in _loaded:
         return
 
     def load() -> None:
@@ -78,18 +79,18 @@ async def loaded(protocol: Protocol) -> None:
             from brain_llm import call, catalog  # noqa: F401
             from brain_llm.clients import load_libraries
 
-            load_libraries(protocol)
+            load_libraries(protocol, secure=secure)
         except ImportError as error:
-            extra = f"brain-llm[{protocol}]" if protocol == "anthropic" else "brain-llm"
+            extra = f'"brain-llm[{protocol}]"' if protocol == "anthropic" else "--force-reinstall brain-llm"
             raise StepFailed(
-                f"a library for models cannot be imported ({faults.one_line(str(error))}); install {extra} again"
+                f"a library for models cannot be imported ({faults.one_line(str(error))}); pip install {extra}"
             ) from None
 
     await asyncio.to_thread(load)
-    _loaded.add(protocol)
+    _loaded.add(needed)
 
 
-_loaded: set[Protocol] = set()
+_loaded: set[tuple[Protocol, bool]] = set()
 
 
 @dataclass
@@ -128,7 +129,7 @@ class _Asking:
         self.ctx.details["llm"] = facts
 
     async def answer(self) -> Any:
-        await loaded(self.endpoint.protocol)
+        await loaded(self.endpoint)
         from brain_llm.call import Turn
         from brain_llm.clients import connection_to
 
@@ -258,7 +259,7 @@ class _Asking:
                     left -= 1
                 else:
                     row.failed_attempt(text, None)
-                    raise Fault(text + _times(row.attempts)) from None
+                    raise Fault(text + fault.remedy + _times(row.attempts)) from None
                 rest = self.began + self.question.limit - monotonic()
                 if pause >= rest:
                     row.failed_attempt(text, None)
@@ -319,7 +320,7 @@ class _Asking:
 def nothing_in(reply: Reply, endpoint: Endpoint, mask: Mask) -> str | None:
     """Return why an answer is none, None when it is one: it was refused, cut off, or is empty."""
     if reply.refusal is not None:
-        said = faults.one_line(mask.error(reply.refusal), 200)
+        said = faults.one_line(mask.error(reply.refusal), 200).rstrip(".")
         return f"model '{endpoint.model}' refuses to answer: {said}; change the prompt, or set model= to another"
     if reply.finish == "content_filter":
         return (

@@ -44,7 +44,7 @@ def _names(endpoint: Endpoint, body: str) -> list[str]:
         raise faults.not_json(endpoint, body) from None
     entries = found.get("data", found.get("models")) if isinstance(found, dict) else found
     if not isinstance(entries, list):
-        raise faults.not_json(endpoint, body)
+        raise faults.other_json(endpoint, body, "list of models")
     names = []
     for entry in entries[:MAX_MODELS]:
         name = entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry

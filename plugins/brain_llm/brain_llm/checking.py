@@ -49,7 +49,7 @@ async def _check(name: str, called: str | None, settings: LLMSettings, seconds: 
     except StepFailed as problem:
         return Checked(name, called or settings.model, settings.provider_url, str(problem), None)
     try:
-        await loaded(endpoint.protocol)
+        await loaded(endpoint)
     except StepFailed as problem:
         return Checked(name, endpoint.model, endpoint.url, str(problem), None)
     began = monotonic()

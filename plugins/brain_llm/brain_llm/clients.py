@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from brain_llm.endpoint import PROVIDERS, Endpoint, Protocol
-from brain_llm.wire import Client
+from brain_llm.wire import Client, certificates
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -25,9 +25,9 @@ NO_KEY = "none"
 class Connection:
     """The connections to one server in one event loop, and what is known of its models."""
 
-    def __init__(self, forget: Callable[[], object]) -> None:
+    def __init__(self, url: str, forget: Callable[[], object]) -> None:
         self._forget = forget
-        self.http = Client()
+        self.http = Client(url)
         self.models: dict[str, Model[Any]] = {}
         self.prompted: set[str] = set()
         """Models that cannot be given a schema: they are told it in words."""
@@ -73,7 +73,7 @@ def connection_to(endpoint: Endpoint) -> Connection:
     mine = _connections.setdefault(loop, {})
     key = (endpoint.protocol, endpoint.url, endpoint.secret)
     if (found := mine.get(key)) is None:
-        found = mine[key] = Connection(lambda: mine.pop(key, None))
+        found = mine[key] = Connection(endpoint.url, lambda: mine.pop(key, None))
     return found
 
 
@@ -85,11 +85,13 @@ def model_of(endpoint: Endpoint, connection: Connection) -> Model[Any]:
     return found
 
 
-def load_libraries(protocol: Protocol) -> None:
-    """Import what a protocol needs, which takes seconds; called in a thread."""
+def load_libraries(protocol: Protocol, *, secure: bool) -> None:
+    """Import what a protocol needs, and with `secure` whom to trust, which takes seconds; called in a thread."""
     from importlib import import_module
 
-    names = ["pydantic_ai.direct", "genai_prices"]
+    if secure:
+        certificates()
+    names = ["pydantic_ai.direct", "genai_prices.data"]
     if protocol == "anthropic":
         names += ["anthropic", "pydantic_ai.models.anthropic", "pydantic_ai.providers.anthropic"]
         names += ["anthropic.resources.beta.messages", "anthropic.resources.messages"]

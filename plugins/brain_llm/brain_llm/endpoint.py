@@ -105,7 +105,7 @@ def _chosen(places: Sequence[Wanted], called: str, settings: LLMSettings, named:
     # A server that is set further out than the model is meant for other models than one that names its provider.
     own = url_at is not None and (provider is None or url_at <= model_at)
     if provider is None and not own:
-        raise StepFailed(_no_server(called, settings))
+        raise StepFailed(_no_server(called, settings, named))
     url = ((places[url_at].url or "") if own and url_at is not None else provider.url if provider else "").rstrip("/")
     reach = url_at if own and url_at is not None else model_at
     key, key_from = _key_of(places, reach, url, provider if not own or model_at == reach else None, own)
@@ -154,18 +154,23 @@ def _read(key: SecretStr, where: str) -> tuple[SecretStr, str]:
     if found is None:
         raise StepFailed(
             f"the environment variable {name}, which api_key names, is not set where the workflow runs; "
-            f"set it there ({where or 'api_key'})"
+            f"set it there, or change api_key in {where}"
         )
     if problem := key_problem(found):
         raise StepFailed(f"the environment variable {name}, which api_key names, cannot be used: {problem}")
     return SecretStr(found), f"env:{name}"
 
 
-def _no_server(called: str, settings: LLMSettings) -> str:
+def _no_server(called: str, settings: LLMSettings, named: NamedModel | None) -> str:
     shown = f"'{called[:100]}'"
+    if named is not None:
+        return (
+            f"no server is configured for model {shown}; set provider_url in [plugins.llm.models.{called}] (such as "
+            f"{EXAMPLE}), or write its model with the provider ({', '.join(f'{name}:…' for name in PROVIDERS)})"
+        )
     close = get_close_matches(called, settings.models, n=1)
     if close:
-        guess = f"; did you mean the named model '{close[0]}'?"
+        guess = f" (did you mean the named model '{close[0]}'?)"
     elif settings.models:
         guess = f" (named models: {', '.join(sorted(settings.models)[:10])})"
     else:

@@ -31,13 +31,19 @@ _NO_MODEL = re.compile(r"model[_ ]not[_ ]found|model\b.*\b(?:not found|does not 
 
 
 class Fault(StepFailed):
-    """A call has failed. `transient` ones may succeed when tried again; `wait`: seconds that the server asks for."""
+    """A call has failed. `transient` ones may succeed when tried again; `wait`: seconds that the server asks for.
 
-    def __init__(self, message: str, *, transient: bool = False, wait: float | None = None, kind: str = "") -> None:
+    `remedy` is what to do once it is not tried again; before that it would mislead.
+    """
+
+    def __init__(
+        self, message: str, *, transient: bool = False, wait: float | None = None, kind: str = "", remedy: str = ""
+    ) -> None:
         super().__init__(message)
         self.transient = transient
         self.wait = wait
         self.kind = kind
+        self.remedy = remedy
 
 
 def said(endpoint: Endpoint, text: str, limit: int = MAX_WORDS) -> str:
@@ -59,7 +65,7 @@ def words_of(endpoint: Endpoint, body: str) -> str:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     except (ValueError, RecursionError):
         pass
-    return said(endpoint, text)
+    return said(endpoint, text).rstrip(".")
 
 
 def one_line(text: str, limit: int = MAX_WORDS) -> str:
@@ -141,12 +147,14 @@ def refused(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: s
             transient=True,
             wait=wait_of(headers, now) if status in (429, 503) else None,
             kind="busy" if status in (429, 503) else "server",
+            remedy=f"; {'ask less often' if status == 429 else 'see to the server'}, or set retries= higher",
         )
     if page:
         return web_page(endpoint, body, status)
     if status in (400, 422, 501) and _FORMAT.search(body):
         return Fault(
-            f"{endpoint.provider} refuses the schema of output= for model '{endpoint.model}' ({status}){told}",
+            f"{endpoint.provider} refuses the schema of output= for model '{endpoint.model}' ({status}){told}; "
+            "set model= to one that takes it, or leave output= out",
             kind="format",
         )
     if status in (404, 405):
@@ -180,16 +188,18 @@ def unknown_model(endpoint: Endpoint, there: list[str]) -> Fault:
 
 def unreachable(endpoint: Endpoint, why: str) -> Fault:
     reason = said(endpoint, why, 120)
+    what = "start it, or set provider_url to where it is" if endpoint.own_url else "see to this machine's network"
     return Fault(
-        f"no server answers at {endpoint.url} ({reason}); start it, or set provider_url to where it is",
+        f"no server answers at {endpoint.url} ({reason}); {what}",
         transient=True,
         kind="unreachable",
     )
 
 
 def dropped(endpoint: Endpoint, why: str) -> Fault:
+    reason = said(endpoint, why, 120).rstrip(".")
     return Fault(
-        f"{endpoint.provider} ended the connection before the answer was complete ({said(endpoint, why, 120)}); "
+        f"{endpoint.provider} ended the connection before the answer was complete ({reason}); "
         "see to the server, or set retries= higher",
         transient=True,
         kind="dropped",
@@ -199,9 +209,18 @@ def dropped(endpoint: Endpoint, why: str) -> Fault:
 def not_json(endpoint: Endpoint, body: str) -> Fault:
     if looks_like_html(body):
         return web_page(endpoint, body, 200)
+    return _other(endpoint, "what is not JSON", body)
+
+
+def other_json(endpoint: Endpoint, body: str, wanted: str) -> Fault:
+    """Return the fault for JSON that is not what was asked for."""
+    return _other(endpoint, f"JSON that is no {wanted}", body)
+
+
+def _other(endpoint: Endpoint, what: str, body: str) -> Fault:
     begins = said(endpoint, body, 80)
     api = "an Anthropic-compatible API" if endpoint.protocol == "anthropic" else "an OpenAI-compatible API"
-    return Fault(f"{endpoint.url} answers with what is not JSON ({begins!r}); set provider_url to {api}", kind="json")
+    return Fault(f"{endpoint.url} answers with {what} ({begins!r}); set provider_url to {api}", kind="json")
 
 
 def stalled(endpoint: Endpoint, seconds: float, first: bool) -> Fault:
@@ -225,4 +244,9 @@ def in_stream(endpoint: Endpoint, status: int | None, body: str) -> Fault:
     """Return the fault for an error that a server reports in the middle of a stream."""
     if (status is not None and status not in _TRANSIENT) or _CONTEXT.search(body) or _FORMAT.search(body):
         return refused(endpoint, status if status and status not in _TRANSIENT else 400, {}, body, datetime.now(UTC))
-    return Fault(f"{endpoint.provider} reports an error: {words_of(endpoint, body)}", transient=True, kind="server")
+    return Fault(
+        f"{endpoint.provider} reports an error: {words_of(endpoint, body)}",
+        transient=True,
+        kind="server",
+        remedy="; see to the server, or set retries= higher",
+    )

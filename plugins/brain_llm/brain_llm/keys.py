@@ -23,6 +23,8 @@ def reference_problem(key: object) -> str | None:
         return None
     if isinstance(key, str) and key.startswith("env:"):
         return "api_key names no variable; write 'env:' and its name, such as api_key='env:OPENAI_API_KEY'"
+    if isinstance(key, str) and not key.strip():
+        return "api_key is empty; write api_key='env:NAME', or leave it out for a server that asks for no key"
     return (
         "api_key holds a key itself, and the source of a workflow is kept with its runs; "
         "write api_key='env:NAME' and put the key into the environment variable NAME"

@@ -94,7 +94,7 @@ def test_a_reference_is_read_where_the_step_runs(monkeypatch: pytest.MonkeyPatch
     assert (found.secret, found.key_from) == ("sk-from-there", "env:MY_KEY")
     assert "sk-from-there" not in repr(found)
     monkeypatch.delenv("MY_KEY")
-    with pytest.raises(StepFailed, match=r"variable MY_KEY, which api_key names, is not set .* \(step 'x'\)"):
+    with pytest.raises(StepFailed, match=r"MY_KEY, which api_key names, is not set .* or change api_key in step 'x'"):
         chosen({"model": "m", "provider_url": LOCAL}, key="env:MY_KEY")
     monkeypatch.setenv("MY_KEY", "sk with blanks")
     with pytest.raises(
@@ -112,7 +112,12 @@ def test_a_reference_is_read_where_the_step_runs(monkeypatch: pytest.MonkeyPatch
         (
             {"models": {"fast": {"model": "m", "provider_url": LOCAL}}},
             {"model": "fats"},
-            r"model 'fats'; did you mean the named model 'fast'\?; set",
+            r"model 'fats' \(did you mean the named model 'fast'\?\); set",
+        ),
+        (
+            {"model": "fast", "models": {"fast": {"model": "m"}}},
+            {},
+            r"for model 'fast'; set provider_url in \[plugins.llm.models.fast\] \(such as",
         ),
         ({"models": {"fast": {"model": "m"}}}, {"model": "zzz"}, r"\(named models: fast\)"),
         (

@@ -90,7 +90,7 @@ CASES = [
     Case(
         "an error in the stream",
         broken_events('{"error": {"message": "slot failed", "type": "server_error", "code": null}}'),
-        "HOST reports an error: slot failed",
+        "HOST reports an error: slot failed; see to the server, or set retries= higher",
     ),
     Case(
         "cut off half-way",
@@ -101,7 +101,7 @@ CASES = [
     Case(
         "cut off at once",
         drops(),
-        "HOST ended the connection before the answer was complete (Server disconnected without sending a response.); "
+        "HOST ended the connection before the answer was complete (Server disconnected without sending a response); "
         "see to the server, or set retries= higher",
     ),
     Case(
@@ -120,8 +120,22 @@ CASES = [
         fails(403, "not for you"),
         "HOST does not allow this (403): not for you; set api_key= to a key with the right to use model 'scripted-1'",
     ),
-    Case("broken inside", fails(500, "out of memory"), "HOST cannot answer now (500): out of memory"),
-    Case("asked too often", fails(429, "slow down"), "HOST is asked too often (429): slow down"),
+    Case(
+        "broken inside",
+        fails(500, "Out of memory."),
+        "HOST cannot answer now (500): Out of memory; see to the server, or set retries= higher",
+    ),
+    Case(
+        "asked too often",
+        fails(429, "slow down"),
+        "HOST is asked too often (429): slow down; ask less often, or set retries= higher",
+    ),
+    Case(
+        "JSON of something else",
+        sends('{"ok": true}', kind="application/json"),
+        "URL answers with JSON that is no answer of a model ('{\"ok\": true}'); set provider_url to an "
+        "OpenAI-compatible API",
+    ),
     Case(
         "an argument refused",
         fails(400, "temperature: no"),
@@ -171,7 +185,7 @@ CASES = [
     Case(
         "a refusal",
         says("", refusal="I cannot help with that."),
-        "model 'scripted-1' refuses to answer: I cannot help with that.; change the prompt, or set model= to another",
+        "model 'scripted-1' refuses to answer: I cannot help with that; change the prompt, or set model= to another",
         finish="content_filter",
     ),
     Case(
@@ -215,7 +229,7 @@ async def test_a_misspelt_named_model_is_guessed(lab: Lab) -> None:
     settings = LLMSettings.model_validate({"models": {"careful": {"model": "m", "provider_url": lab.server.url}}})
     asked = await lab.ask(settings, model="carefull", provider_url=None)
     assert asked.error.startswith(
-        "no server is configured for model 'carefull'; did you mean the named model 'careful'?; set provider_url="
+        "no server is configured for model 'carefull' (did you mean the named model 'careful'?); set provider_url="
     )
 
 

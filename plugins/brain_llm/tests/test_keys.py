@@ -157,6 +157,11 @@ def test_without_a_key_a_401_says_that_none_is_set() -> None:
     assert "none is set; set api_key='env:NAME'" in str(faults.refused(endpoint(None), 401, {}, "", NOW))
 
 
+def test_a_service_that_cannot_be_reached_is_not_to_be_started() -> None:
+    away = faults.unreachable(endpoint()._replace(url="https://api.anthropic.com", own_url=False), "Name not known")
+    assert str(away) == "no server answers at https://api.anthropic.com (Name not known); see to this machine's network"
+
+
 def test_waits_are_for_429_and_503_alone() -> None:
     later = {"retry-after": "5"}
     found = {status: faults.refused(endpoint(), status, later, "", NOW).wait for status in (429, 503, 500, 400)}

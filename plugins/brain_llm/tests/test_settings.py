@@ -16,6 +16,7 @@ KEY = "sk-0123456789abcdef"
     ("field", "value", "problem"),
     [
         ("api_key", KEY, "api_key holds a key itself, .* write api_key='env:NAME'"),
+        ("api_key", "", "api_key is empty; write api_key='env:NAME', or leave it out"),
         ("api_key", [KEY], "api_key holds a key itself"),
         ("api_key", "env:", "api_key names no variable"),
         ("api_key", "env:MY-KEY", "api_key names no variable"),
