@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from brain_core.store import daemon, fires, queue, runs, triggers, workers
 from brain_core.store.database import Database
 from brain_core.store.fires import Fire, Taker
+from brain_core.store.statements import statement
 from brain_core.store.triggers import NewTrigger, TriggerRow
 from brain_core.store.workers import WorkerIdentity
 
@@ -201,7 +202,7 @@ async def test_one_bad_trigger_costs_the_others_nothing(db: Database, make: Any)
     [run] = await runs.history(db)
     decided = [at_noon(row) for row in rows]
     # The id of a run that is there already.
-    decided[3] = at_noon(rows[3], run_ids=(runs.UUID(run.id),))
+    decided[3] = at_noon(rows[3], run_ids=(UUID(run.id),))
     decided.append(at_noon(rows[0], trigger_id=gone))
     results = await fires.fire(db, decided, NOON)
     assert sorted(result.outcome for result in results) == [*["fired"] * 6, "refused"]
@@ -332,6 +333,25 @@ class TestTaking:
         [lost] = await fires.fire(db, [at_noon(row)], NOON, _taker(me))
         assert await fires.fire(db, [at_noon(row)], NOON, _taker(me)) == []
         assert await queue.claim(db, me, 0, known=[]) == [lost.taken]
+
+    async def test_what_reaches_the_database_early_has_not_begun_early(self, db: Database, make: Any) -> None:
+        me = await _alive(db, make)
+        due = await triggers.clock(db) + timedelta(seconds=1)
+        row = await register(db, next_due_at=due)
+        fire = at_noon(row, expected_due=due, fire_due=(due,), next_due_at=None)
+        run, ids = fire.run_ids[0], f"'{{{row.id}}}'"
+        given = (
+            f"{ids}, '{{1}}', '{{{due}}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{due}}', {ids}, '{{{due}}}', "
+            f"'{{{due:%H}}}', '{{{run}}}', '{{due}}', NULL, '{me.id}', 'here', 1"
+        )
+        async with db.session() as session:
+            await session.connection.execute(f"PREPARE fire AS {statement('fires_fire')}")
+            # One message to the server: it has come before the instant.
+            await session.connection.execute(f"SELECT pg_sleep_until('{due}'); EXECUTE fire ({given})")
+        begun = await runs.get(db, run)
+        assert begun.status == "running"
+        assert begun.started_at is not None
+        assert due <= begun.created_at == begun.started_at
 
     async def test_what_the_database_refuses_does_not_count_as_room(self, db: Database, make: Any) -> None:
         rows = [await register(db, f"t{number}") for number in range(4)]

@@ -100,6 +100,9 @@ WITH asked AS MATERIALIZED (
                      AND row_number() OVER (ORDER BY a.host IN ('', $15::text) DESC, l.due_at, a.id) <= $16::int
                 THEN (SELECT id FROM taker) END AS taker
     FROM ledger AS l JOIN instant AS i ON i.run_id = l.run_id JOIN advanced AS a ON a.id = l.trigger_id
+), moment AS MATERIALIZED (
+    -- Later than what was due has been looked at: a statement that comes a moment too early has waited for it since.
+    SELECT clock_timestamp() AS at WHERE EXISTS (SELECT FROM advanced)
 ), previous AS MATERIALIZED (
     SELECT f.workflow_name,
            (SELECT p.id FROM brain.runs AS p WHERE p.workflow_name = f.workflow_name AND p.status = 'success'
@@ -109,11 +112,11 @@ WITH asked AS MATERIALIZED (
     INSERT INTO brain.runs
         (id, created_at, status, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at,
          worker_id, claim, started_at, previous_run_id)
-    SELECT f.run_id, statement_timestamp(), CASE WHEN f.taker IS NULL THEN 'queued' ELSE 'running' END, f.workflow_name,
+    SELECT f.run_id, (SELECT at FROM moment), CASE WHEN f.taker IS NULL THEN 'queued' ELSE 'running' END, f.workflow_name,
            f.file, f.host, f.digest, f.planned_steps, f.inputs,
            json_build_object('type', f.type, 'name', f.name, 'due_at', f.due_text), f.id, f.due_at,
            f.taker, CASE WHEN f.taker IS NULL THEN 0 ELSE 1 END,
-           CASE WHEN f.taker IS NOT NULL THEN statement_timestamp() END, p.id
+           CASE WHEN f.taker IS NOT NULL THEN (SELECT at FROM moment) END, p.id
     FROM fired AS f LEFT JOIN previous AS p ON p.workflow_name = f.workflow_name AND f.taker IS NOT NULL
     RETURNING id, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id, due_at, claim, created_at,
               started_at, previous_run_id, retry_of, position, takeovers
