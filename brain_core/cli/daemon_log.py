@@ -48,7 +48,7 @@ class SoonHandler(logging.StreamHandler[Any]):
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self._waiting: deque[logging.LogRecord] = deque()
-        self._comes = False
+        self._comes: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
@@ -59,13 +59,15 @@ class SoonHandler(logging.StreamHandler[Any]):
         self._waiting.append(record)
         if record.levelno >= logging.WARNING:
             self.flush()
-        elif not self._comes:
+        else:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
                 self.flush()
-            else:
-                self._comes = True
+                return
+            # Another loop than the last: that one may be over, and its call with it.
+            if self._comes is not loop:
+                self._comes = loop
                 loop.call_later(self.SOON, self._write_some, loop)
 
     def flush(self) -> None:
@@ -77,8 +79,10 @@ class SoonHandler(logging.StreamHandler[Any]):
     def _write_some(self, loop: asyncio.AbstractEventLoop) -> None:
         with self.lock:  # type: ignore[union-attr]
             self._write(self.AT_ONCE)
-            self._comes = bool(self._waiting)
-        if self._comes:
+            more = bool(self._waiting)
+            if not more and self._comes is loop:
+                self._comes = None
+        if more:
             loop.call_soon(self._write_some, loop)
 
     def _write(self, number: int) -> None:

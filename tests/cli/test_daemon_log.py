@@ -105,6 +105,21 @@ def test_outside_of_an_event_loop_each_line_is_written_at_once():
     assert stream.writes == ["first\n"]
 
 
+def test_a_loop_that_ended_with_lines_of_its_own_holds_up_no_other():
+    stream = Writes()
+    log, handler = _log_to(stream)
+
+    async def say(text: str, *, wait: bool) -> None:
+        log.info(text)
+        async with asyncio.timeout(5):
+            while wait and handler.waiting:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
+    asyncio.run(say("first", wait=False))
+    asyncio.run(say("second", wait=True))
+    assert "".join(stream.writes) == "first\nsecond\n"
+
+
 async def test_at_the_end_of_the_process_what_waits_is_written():
     stream = Writes()
     log, handler = _log_to(stream)
