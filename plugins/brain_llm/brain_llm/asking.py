@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from brain_llm.faults import Fault
 from brain_llm.keys import LiveMask, Mask, mask_of
 from brain_llm.pricing import cost_of
 from brain_llm.records import Row
-from brain_llm.schema import BadAnswer, Shape
+from brain_llm.schema import BadAnswer, NotJudged, Shape
 
 if TYPE_CHECKING:
     from brain_llm.call import Hearing, Reply, Turn
@@ -155,15 +156,20 @@ class _Asking:
         self.totals.calls += 1
         row = Row(self.ctx.query, store=self.question.store)
         self.hearing = None
-        await row.open(
-            self.endpoint,
-            run=self.ctx.run_id,
-            step=self.ctx.step,
-            attempt=self.ctx.attempt,
-            ordinal=self.totals.calls,
-            system=self.question.system,
-            prompt=turns[-1].text,
-        )
+        try:
+            await row.open(
+                self.endpoint,
+                run=self.ctx.run_id,
+                step=self.ctx.step,
+                attempt=self.ctx.attempt,
+                ordinal=self.totals.calls,
+                system=self.question.system,
+                prompt=turns[-1].text,
+            )
+        except asyncio.CancelledError:
+            # It may have been written all the same; nothing went out.
+            await _shortly(self._close_unanswered(row, self._why_ended()))
+            raise
         try:
             reply = await self._reply(connection, turns, row)
         except Fault as fault:
@@ -180,7 +186,7 @@ class _Asking:
     async def _close_unanswered(self, row: Row, error: str) -> None:
         """Close the row of a call that has no whole answer, with what had come of it."""
         heard = self.hearing
-        text = None if heard is None else self.mask.answer(heard.text) or None
+        text = None if heard is None else self.mask.ended(heard.text) or None
         first = None if heard is None else heard.first_token
         await self._closed(row.close("failed", error=error, answer=text, first_token=first))
 
@@ -198,18 +204,22 @@ class _Asking:
     async def _judged(self, connection: Connection, reply: Reply, row: Row) -> tuple[str, Any, str | None]:
         """Close the row of a call that was answered: by what is wrong with the answer, or as a success."""
         shape, problem, value = self.question.shape, None, None
-        text = self.mask.answer(reply.text)
+        text = self.mask.ended(reply.text)
         error = nothing_in(reply, self.endpoint, self.mask)
         if error is None and shape is not None:
             try:
-                value = shape.read(text, loose=self.endpoint.model in connection.prompted)
+                value = shape.read(text, loose=self.endpoint.model in connection.prompted, clean=self.mask.value)
+            except NotJudged as failed:
+                why = faults.one_line(self.mask.error(str(failed)))
+                error = f"the check of the answer has itself failed: {why}; correct what output= is"
             except BadAnswer as bad:
                 problem = self.mask.error(str(bad))
         elif error is None:
             value = text.strip()
         self._count(reply)
         wrong = error or (None if problem is None else f"the answer does not fit output=: {problem}")
-        closing = row.close(
+        close = partial(
+            row.close,
             "failed" if wrong else "success",
             error=wrong,
             answer=text,
@@ -220,7 +230,11 @@ class _Asking:
             finish=self.mask.error(reply.finish or "")[:100] or None,
             first_token=reply.first_token,
         )
-        await self._closed(closing)
+        try:
+            await self._closed(close())
+        except asyncio.CancelledError:
+            await _shortly(self._closed(close()))
+            raise
         if error is not None:
             self._keep(text)
             raise StepFailed(error)

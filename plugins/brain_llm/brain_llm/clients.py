@@ -6,6 +6,7 @@ Imports the providers' libraries: import this module only where a call is about 
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -100,6 +101,10 @@ def load_libraries(protocol: Protocol, *, secure: bool) -> None:
         names += ["pydantic_ai.providers.openai", "openai.resources.chat.completions"]
     for name in names:
         import_module(name)
+    # Counts of tokens that are no numbers are warned of on standard error with what stands in their place, which a
+    # server chooses: it may be the key.
+    warnings.filterwarnings("ignore", r"(?s)Pydantic serializer warnings:.*field_name='\w*(tokens|usage)", UserWarning)
+    warnings.filterwarnings("ignore", "Failed to extract usage")
 
 
 def _openai(endpoint: Endpoint, http: Client) -> Model[Any]:
