@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from brain_core import loader_report
 from brain_core.errors import WorkflowFileError
 from brain_core.loader import load_workflow
 from brain_core.loader_source import MAX_FILE_BYTES
@@ -274,35 +273,6 @@ def test_bad_file(case: str, folder: Path) -> None:
     left = {name for name in set(sys.modules) - modules if name.startswith("brain_workflow_")}
     assert not left
     assert not {"helper", "broken", "imports_nope", "steps"} & set(sys.modules)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (
-            "from brain_gone import GoneStep",
-            "w.py:1: the module brain_gone is not installed; it comes with brain-gone: pip install brain-gone",
-        ),
-        (
-            "from brain_core import GoneStep",
-            "w.py:1: brain_core has no GoneStep; it comes with brain-gone: pip install brain-gone, "
-            "then write: from brain_gone import GoneStep",
-        ),
-        (
-            "GoneStep",
-            "w.py:1: the name 'GoneStep' is not defined; it comes with brain-gone: pip install brain-gone, "
-            "then write: from brain_gone import GoneStep",
-        ),
-    ],
-)
-def test_a_step_of_a_distribution_that_is_not_installed(
-    text: str, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # All of ours are installed where the tests run.
-    monkeypatch.setitem(loader_report.DISTRIBUTIONS, "brain_gone", "brain-gone")
-    monkeypatch.setitem(loader_report.STEP_TYPES, "GoneStep", "brain_gone")
-    (folder / "w.py").write_text(text)
-    assert message("w.py") == expected
 
 
 @pytest.mark.parametrize("placeholder", BAD_PLACEHOLDERS)
