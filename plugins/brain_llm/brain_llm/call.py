@@ -149,15 +149,21 @@ class _TooMuch(Exception):
     """An answer is over MAX_ANSWER characters."""
 
 
+def _sendable(text: str) -> str:
+    """Return a text as JSON in UTF-8 can hold it: half a surrogate pair becomes a replacement character."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _messages(turns: Sequence[Turn], system: str | None) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
     for number, turn in enumerate(turns):
+        text = _sendable(turn.text)
         if turn.by_model:
-            messages.append(ModelResponse(parts=[TextPart(turn.text)]))
+            messages.append(ModelResponse(parts=[TextPart(text)]))
         elif number == 0 and system:
-            messages.append(ModelRequest(parts=[SystemPromptPart(system), UserPromptPart(turn.text)]))
+            messages.append(ModelRequest(parts=[SystemPromptPart(_sendable(system)), UserPromptPart(text)]))
         else:
-            messages.append(ModelRequest(parts=[UserPromptPart(turn.text)]))
+            messages.append(ModelRequest(parts=[UserPromptPart(text)]))
     return messages
 
 

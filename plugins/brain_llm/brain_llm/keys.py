@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
@@ -83,6 +84,27 @@ class Mask:
         """Return a model's text without the key; a key of under SHORTEST_IN_ANSWERS characters stays: it is a word."""
         return self.error(text) if self._forms else text
 
+    def ended(self, text: str) -> str:
+        """Return a model's text without the key, also where it was broken off in the middle of the key."""
+        whole = self.answer(text)
+        for form in self._forms:
+            for size in range(min(len(form) - 1, len(whole)), max(SHORTEST_IN_ANSWERS, len(form) // 2) - 1, -1):
+                if whole.endswith(form[:size]):
+                    return whole[: len(whole) - size] + SHOWN
+        return whole
+
+    def value(self, value: Any) -> Any:
+        """Return a JSON value without the key: written with escapes, it only shows once the text has been read."""
+        if not self._forms:
+            return value
+        if isinstance(value, str):
+            return self.answer(value)
+        if isinstance(value, list):
+            return [self.value(one) for one in value]
+        if isinstance(value, dict):
+            return {self.answer(name): self.value(one) for name, one in value.items()}
+        return value
+
     def held(self, text: str) -> int:
         """Return how many characters at the end of a text may be the beginning of a key."""
         most = 0
@@ -117,4 +139,4 @@ class LiveMask:
 
     def rest(self) -> str:
         text, self._kept = self._kept, ""
-        return text
+        return self._mask.ended(text)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple, get_origin
+from urllib.parse import unquote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -15,12 +19,17 @@ WRAPPED = "result"
 """What a value that is no object is called in the object that a model has to answer with."""
 MAX_SCHEMA = 65_536
 _SHOWN_PROBLEMS = 5
+_FROM_ROOT = re.compile(r"#/(?!\$defs/|definitions/)")
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 _EXAMPLE = "a pydantic model, list[…], an Enum, Literal[…] or a JSON schema as a dict"
 
 
 class BadAnswer(Exception):
     """A model's answer is not what `output=` asks for; the text says why, for the model and for people."""
+
+
+class NotJudged(Exception):
+    """What checks an answer has itself failed: the author's validator, say; the text names it."""
 
 
 class Shape(NamedTuple):
@@ -31,12 +40,16 @@ class Shape(NamedTuple):
     wrapped: bool
     check: Callable[[Any], Any]
 
-    def read(self, text: str, *, loose: bool = False) -> Any:
-        """Return the JSON value of an answer; BadAnswer says what is wrong with it.
+    def read(self, text: str, *, loose: bool = False, clean: Callable[[Any], Any] = lambda value: value) -> Any:
+        """Return the JSON value of an answer; BadAnswer says what is wrong with it, NotJudged what with the check.
 
         `loose` also finds the object in an answer with words around it, as models write that only were told to.
+        `clean` is given the value before anything else sees it.
         """
-        value = _json_in(text, loose=loose)
+        try:
+            value = clean(_json_in(text, loose=loose))
+        except RecursionError:
+            raise BadAnswer("the answer is nested too deeply") from None
         if self.wrapped:
             if isinstance(value, dict) and set(value) == {WRAPPED}:
                 value = value[WRAPPED]
@@ -44,8 +57,15 @@ class Shape(NamedTuple):
                 raise BadAnswer(f'the answer has to be an object with the one key "{WRAPPED}"')
         try:
             return self.check(value)
+        except BadAnswer:
+            raise
         except RecursionError:
             raise BadAnswer("the answer is nested too deeply") from None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - validators are the author's own code
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise NotJudged(
+                f"{type(error).__name__}: {error} ({PurePath(frame.filename).name}:{frame.lineno})"
+            ) from None
 
 
 def shape_of(output: Any) -> Shape:
@@ -59,7 +79,7 @@ def shape_of(output: Any) -> Shape:
         raise ValueError(f"output has a schema of {size:,} characters and {MAX_SCHEMA:,} are the limit; ask for less")
     if schema.get("type") == "object":
         return Shape(name, schema, False, check)
-    inner = copy.deepcopy(schema)
+    inner = _moved(schema)
     outer: dict[str, Any] = {
         "type": "object",
         "properties": {WRAPPED: inner},
@@ -119,7 +139,7 @@ class _Validators:
 def _of_schema(schema: dict[str, Any]) -> tuple[str, dict[str, Any], Callable[[Any], Any]]:
     if not schema:
         raise ValueError("output is an empty dict, which any answer fits; give a JSON schema")
-    _refuse_far_references(schema)
+    _refuse_references_to_nothing(schema, schema)
     validator = _Validators.of(schema)
     from jsonschema.exceptions import SchemaError
 
@@ -149,16 +169,51 @@ def _first(validator: Any, value: Any) -> Iterator[Any]:
         yield error
 
 
-def _refuse_far_references(schema: Any, depth: int = 0) -> None:
+_REFERENCES = ("$ref", "$dynamicRef")
+
+
+def _refuse_references_to_nothing(schema: Any, root: dict[str, Any], depth: int = 0) -> None:
     if depth > 100:
         raise ValueError("output is nested over 100 levels deep; ask for less")
     if isinstance(schema, dict):
-        reference = schema.get("$ref")
-        if isinstance(reference, str) and not reference.startswith("#"):
-            raise ValueError(f"output refers to '{reference[:100]}'; a schema may refer to itself only (#/$defs/…)")
+        for reference in map(schema.get, _REFERENCES):
+            if not isinstance(reference, str):
+                continue
+            if not reference.startswith("#"):
+                raise ValueError(f"output refers to '{reference[:100]}'; a schema may refer to itself only (#/$defs/…)")
+            if not _leads_somewhere(reference, root):
+                raise ValueError(f"output refers to '{reference[:100]}', which is not in it; add it to $defs")
     inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
     for one in inner:
-        _refuse_far_references(one, depth + 1)
+        _refuse_references_to_nothing(one, root, depth + 1)
+
+
+def _leads_somewhere(reference: str, root: Any) -> bool:
+    at = root
+    # The names of anchors are for the validator to find; a pointer is followed.
+    for written in reference[2:].split("/") if reference.startswith("#/") else ():
+        part = unquote(written).replace("~1", "/").replace("~0", "~")
+        if isinstance(at, dict) and part in at:
+            at = at[part]
+        elif isinstance(at, list) and part.isdecimal() and int(part) < len(at):
+            at = at[int(part)]
+        else:
+            return False
+    return True
+
+
+def _moved(schema: Any) -> Any:
+    """Return a copy of a schema for where it stands inside the wrapper: what points to its root points there."""
+    if isinstance(schema, list):
+        return [_moved(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {name: _moved(one) for name, one in schema.items()}
+    for name in _REFERENCES:
+        reference = moved.get(name)
+        if reference == "#" or (isinstance(reference, str) and _FROM_ROOT.match(reference)):
+            moved[name] = f"#/properties/{WRAPPED}{reference[1:]}"
+    return moved
 
 
 def _json_in(text: str, *, loose: bool) -> Any:
@@ -174,12 +229,18 @@ def _json_in(text: str, *, loose: bool) -> Any:
     problem = ""
     for candidate in candidates:
         try:
-            return json.loads(candidate, parse_constant=_no_number)
+            return json.loads(candidate, parse_constant=_no_number, parse_float=_finite)
         except RecursionError:
             raise BadAnswer("the answer is nested too deeply") from None
         except ValueError as error:
             problem = problem or str(error)
     raise BadAnswer(f"the answer is not JSON: {problem}")
+
+
+def _finite(text: str) -> float:
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError(f"{text[:40]} is larger than a number can be")
 
 
 def _no_number(name: str) -> Any:

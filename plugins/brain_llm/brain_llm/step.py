@@ -98,8 +98,8 @@ class LLMStep(Step):
 
         named = endpoint.named
         question = Question(
-            prompt=_sendable(self.prompt),
-            system=None if self.system is None else _sendable(self.system),
+            prompt=self.prompt,
+            system=self.system,
             shape=self._shape,
             limit=self.timeout or (named and named.timeout) or settings.timeout,
             limit_is_ours=self.timeout is None,
@@ -109,8 +109,3 @@ class LLMStep(Step):
             store=settings.store if self.store is None else self.store,
         )
         return await ask(ctx, question, endpoint)
-
-
-def _sendable(text: str) -> str:
-    """Return a text as JSON in UTF-8 can hold it: half a surrogate pair becomes a replacement character."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -22,8 +22,8 @@ def url_problem(url: str) -> str | None:
     if parts.query or parts.fragment:
         return "provider_url ends in ?… or #…, which may hold a key and would be kept; leave it out, and see api_key="
     if parts.scheme not in ("http", "https") or not host or not port_ok:
-        # A password with a slash in it stands behind what counts as the host.
-        shown = "" if "@" in url else f" {url[:200]!r}"
+        # A password with a slash in it stands behind what counts as the host; a port that is none hides the rest.
+        shown = "" if {"@", "?", "#"} & set(url) else f" {url[:200]!r}"
         return f"provider_url{shown} is no URL of a server; write for example {EXAMPLE}"
     if url.rstrip("/").endswith(("/chat/completions", "/completions", "/messages")):
         return f"provider_url {url[:200]!r} names one call; write the base URL alone, which usually ends in /v1"

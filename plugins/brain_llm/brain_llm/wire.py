@@ -90,6 +90,8 @@ class Client(httpx2.AsyncClient):
         except BaseException:
             await response.aclose()
             raise
+        # The libraries need no more of them, and their debug logs would show what a server puts into others.
+        response.headers = httpx2.Headers({"content-type": response.headers.get("content-type", "")})
         response.stream = _Bounded(response.stream, watch)
         return response
 

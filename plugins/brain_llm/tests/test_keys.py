@@ -63,7 +63,7 @@ def test_live_text_in_pieces_is_masked_as_the_whole_is(words: list[str], data: s
         assert KEY not in shown
         at += size
     shown += live.rest()
-    assert shown == Mask(KEY).answer(text)
+    assert shown == Mask(KEY).ended(text)
 
 
 def test_without_a_key_nothing_is_held_back() -> None:
@@ -166,3 +166,17 @@ def test_waits_are_for_429_and_503_alone() -> None:
     later = {"retry-after": "5"}
     found = {status: faults.refused(endpoint(), status, later, "", NOW).wait for status in (429, 503, 500, 400)}
     assert found == {429: 5, 503: 5, 500: None, 400: None}
+
+
+@pytest.mark.parametrize("size", range(1, len(KEY)))
+def test_a_text_that_breaks_off_inside_a_key_shows_no_half_of_it(size: int) -> None:
+    live = LiveMask(Mask(KEY))
+    shown = live.feed("your key: " + KEY[:size]) + live.rest()
+    assert shown == Mask(KEY).ended("your key: " + KEY[:size])
+    assert KEY[: max(8, len(KEY) // 2)] not in shown
+    assert shown.startswith("your key: ")
+
+
+def test_a_key_in_a_value_is_masked_names_included() -> None:
+    assert Mask(KEY).value({f"a{KEY}": [KEY, 1, None, {"b": f"{KEY}!"}]}) == {"a***": ["***", 1, None, {"b": "***!"}]}
+    assert Mask(None).value({KEY: 1}) == {KEY: 1}

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import asyncpg
 import pytest
 
-from .scripted import fails, says, sends
+from .scripted import fails, part, says, says_then_drops, sends
 
 KEY = "sk-Geheim/+ä\"'$&%\\42xyz".replace("ä", "ae")
 FLOW = """
@@ -82,9 +82,32 @@ async def echo_stream_error(request, talk):
     await talk.end()
 
 
+async def echo_escaped(request, talk):
+    """Answer with a key that is none before the answer has been read as JSON."""
+    key = request.headers["authorization"][7:]
+    escaped = "".join(f"\\u{ord(char):04x}" for char in key)
+    await says(f'{{"result": "{escaped}"}}')(request, talk)
+
+
+async def echo_usage(request, talk):
+    """Count a key where a number of tokens belongs."""
+    key = request.headers["authorization"][7:]
+    usage = {"prompt_tokens": key, "completion_tokens": key, "total_tokens": key}
+    await talk.begin()
+    await talk.event({**part(request, {"content": "fine"}, "stop"), "usage": usage})
+    await talk.event("[DONE]")
+    await talk.end()
+
+
+async def echo_half(request, talk):
+    """Break off in the middle of a key."""
+    key = request.headers["authorization"][7:]
+    await says_then_drops(key[:9], key[9:-1])(request, talk)
+
+
 PLACES = ["environment", "setting", "settings file"]
-ECHOES = [echo, echo_page, echo_answer, echo_stream_error]
-# Each place, and each way to give a key back; not all twelve, since each takes seconds.
+ECHOES = [echo, echo_page, echo_answer, echo_stream_error, echo_half]
+# Each place, and each way to give a key back; not all of them, since each takes seconds.
 BOTH = [*((PLACES[0], act) for act in ECHOES), *((place, ECHOES[0]) for place in PLACES[1:])]
 
 
@@ -115,6 +138,27 @@ async def test_a_key_is_nowhere(server, configured, here, files, monkeypatch, da
     whole = "\n".join([*said, await everything_in(database_url)])
     assert "Say hello." in whole
     assert not [form for form in forms(KEY) if form in whole]
+
+
+async def test_a_key_in_a_typed_answer_is_nowhere(lab, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    lab.server.will(echo_escaped)
+    asked = await lab.ask(api_key="env:MY_KEY", output={"type": "object"})
+    assert asked.output == {"result": "***"}
+    whole = f"{asked.output}{asked.details}{await everything_in(lab.url)}"
+    assert not [form for form in forms(KEY) if form in whole]
+
+
+@pytest.mark.parametrize("warned", ["default", "error"])
+def test_a_key_among_the_numbers_is_no_warning(server, served, brain, files, warned):
+    server.will(echo_usage)
+    (files / "asks.py").write_text(FLOW.format(more=", api_key='env:MY_KEY'"))
+    env = {**served.environment, "MY_KEY": KEY, "PYTHONWARNINGS": warned, "OPENAI_LOG": "debug"}
+    done = brain("run", "-v", str(files / "asks.py"), env=env)
+    assert done.returncode == 0, done
+    said = done.stdout + done.stderr
+    assert "fine" in said
+    assert not [form for form in forms(KEY) if form in said]
 
 
 def test_a_literal_key_in_a_file_is_refused_and_not_shown(here, files):

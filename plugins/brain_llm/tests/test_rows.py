@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -92,3 +93,47 @@ async def test_what_was_tried_is_bounded() -> None:
         row.failed_attempt(f"fault {number}", 0.1)
     assert len(row.tried) == MAX_TRIED
     assert (row.tried[0]["fault"], row.tried[-1]["fault"]) == ("fault 0", "fault 999")
+
+
+class Held(Ledger):
+    """Holds the first one of a statement until it is cancelled."""
+
+    def __init__(self, server: ScriptedServer, holds: str) -> None:
+        super().__init__(server)
+        self.holds = holds
+        self.held = asyncio.Event()
+
+    async def query(self, name: str, values: Any = None) -> list[Any]:
+        await super().query(name, values)
+        if name == self.holds and not self.held.is_set():
+            self.held.set()
+            await asyncio.Event().wait()
+        return []
+
+
+async def test_cancelled_while_the_end_is_written_it_is_written_all_the_same(server: ScriptedServer) -> None:
+    ledger = Held(server, "llm_call_close")
+    asking = asyncio.ensure_future(ledger.ask())
+    await ledger.held.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+    first, again = (values for name, _, values in ledger.written if name == "llm_call_close")
+    assert (again["id"], again["status"], again["answer"], again["input_tokens"]) == (
+        first["id"],
+        "success",
+        "hello",
+        11,
+    )
+
+
+async def test_cancelled_while_the_row_is_written_it_is_closed_and_nothing_goes_out(server: ScriptedServer) -> None:
+    ledger = Held(server, "llm_call_open")
+    asking = asyncio.ensure_future(ledger.ask())
+    await ledger.held.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert [(name, values.get("error"), values.get("attempts")) for name, _, values in ledger.written] == [
+        ("llm_call_open", None, None),
+        ("llm_call_close", "the step was cancelled", 0),
+    ]
+    assert server.requests == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from enum import Enum
 from typing import Any, Literal
 
 import pytest
-from brain_llm.schema import WRAPPED, BadAnswer, shape_of
-from pydantic import BaseModel, Field
+from brain_llm.schema import WRAPPED, BadAnswer, NotJudged, shape_of
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, Field, field_validator
 
 
 class Label(Enum):
@@ -90,6 +92,8 @@ def test_words_around_the_object_are_taken_only_from_a_model_that_was_told_in_wo
         (Item, "", "the answer is not JSON"),
         (SCHEMA, '{"n": "1"}', "n: '1' is not of type 'integer'"),
         (SCHEMA, '{"n": NaN}', "NaN is no JSON number"),
+        ({"type": "object"}, '{"n": [-1e999]}', "-1e999 is larger than a number can be"),
+        (list[float], '{"result": [1e999]}', "1e999 is larger than a number can be"),
         (SCHEMA, "[" * 100_000, "nested too deeply"),
         (Node, '{"result":' + '{"name":"a","inner":[' * 3_000 + "]}" * 3_000 + "}", "nested too deeply|recursion"),
         (list[int], '{"result": ["' + "x" * 10_000 + '"]}', "0: Input should be a valid integer"),
@@ -145,3 +149,50 @@ def test_the_authors_schema_is_left_as_it_is() -> None:
     before = repr(schema)
     assert shape_of(schema).read('{"result": [1, 2]}') == [1, 2]
     assert repr(schema) == before
+
+
+class Broken(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def _breaks(cls, n: int) -> int:
+        raise {1: KeyError("lost"), 2: SystemExit(3), 3: RuntimeError("x" * 9_000)}[n]
+
+
+@pytest.mark.parametrize(("n", "why"), [(1, "KeyError: 'lost'"), (2, "SystemExit: 3"), (3, "RuntimeError: xxx")])
+def test_a_validator_that_breaks_is_named(n: int, why: str) -> None:
+    with pytest.raises(NotJudged, match=why) as error:
+        shape_of(Broken).read(f'{{"n": {n}}}')
+    assert "test_schema.py" in str(error.value)
+
+
+def test_references_to_the_root_lead_to_where_it_stands_in_the_wrapper() -> None:
+    tree = {"type": "array", "items": {"anyOf": [{"$ref": "#"}, {"$ref": "#/$defs/leaf"}, {"$ref": "#/prefix/0"}]}}
+    shape = shape_of({**tree, "prefix": [True], "$defs": {"leaf": {"type": "integer"}}})
+    Draft202012Validator(shape.schema).validate({"result": [1, [], [[2]]]})
+    told = shape.schema["properties"]["result"]["items"]["anyOf"]
+    assert [one["$ref"] for one in told] == ["#/properties/result", "#/$defs/leaf", "#/properties/result/prefix/0"]
+    assert shape.read('{"result": [1, [], [[2]]]}') == [1, [], [[2]]]
+
+
+@pytest.mark.parametrize("name", ["$ref", "$dynamicRef"])
+@pytest.mark.parametrize(
+    ("to", "why"),
+    [
+        ("#/$defs/none", "'#/$defs/none', which is not in it"),
+        ("#/properties/a/items/1", "which is not in it"),
+        ("https://there/schema", "a schema may refer to itself only"),
+    ],
+)
+def test_a_reference_to_nothing_is_refused(name: str, to: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        shape_of({"type": "object", "properties": {"a": {"items": [True]}, "b": {name: to}}})
+
+
+def test_a_reference_may_be_escaped() -> None:
+    defs = {"a/b~c d": {"type": "integer"}}
+    shape = shape_of({"type": "object", "properties": {"n": {"$ref": "#/$defs/a~1b~0c%20d"}}, "$defs": defs})
+    assert shape.read('{"n": 1}') == {"n": 1}
+    with pytest.raises(BadAnswer, match="not of type 'integer'"):
+        shape.read('{"n": "1"}')

@@ -69,6 +69,8 @@ def test_a_bad_field_is_refused_when_the_file_is_loaded(field: str, value: Any, 
         ({"provider_url": f"http://me:{KEY}@host/v1"}, "holds a user or password"),
         ({"provider_url": f"http://me:{KEY}/x@host/v1"}, "provider_url is no URL of a server"),
         ({"provider_url": f"http://host/v1?key={KEY}"}, "which may hold a key"),
+        ({"provider_url": f"http://host:port/v1?key={KEY}"}, "provider_url is no URL of a server"),
+        ({"provider_url": f"http://[::1/v1#{KEY}"}, "provider_url is no URL of a server"),
         (
             {"models": {"fast": {"model": "m", "provider_url": f"http://me:{KEY}@host"}}},
             "models.fast.provider_url: .*user",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from datetime import date
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from .conftest import Lab
 from .scripted import answers, says
@@ -106,3 +107,31 @@ async def test_cut_off_by_length_is_not_asked_again(lab: Lab) -> None:
     assert asked.status == "failed"
     assert "max_tokens" in asked.error
     assert len(lab.server.requests) == 1
+
+
+class Broken(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def _breaks(cls, n: int) -> int:
+        raise KeyError(n)
+
+
+async def test_a_validator_that_breaks_fails_the_step_and_closes_the_row(lab: Lab) -> None:
+    lab.server.will(says('{"n": 4}'))
+    asked = await lab.ask(output=Broken)
+    assert asked.status == "failed"
+    assert re.match(
+        r"the check of the answer has itself failed: KeyError: 4 \(test_typed.py:\d+\); correct", asked.error
+    )
+    assert [(row["status"], row["error"], row["answer"]) for row in asked.calls] == [
+        ("failed", asked.error, '{"n": 4}')
+    ]
+
+
+async def test_half_a_character_of_a_bad_answer_goes_back_as_a_replacement(lab: Lab) -> None:
+    lab.server.will(says("bad \ud800 answer"), answers({"label": "bug", "stars": 1}))
+    asked = await lab.ask(output=Ticket)
+    assert asked.status == "success", asked.error
+    assert lab.server.requests[1].texts[1] == "bad \ufffd answer"
