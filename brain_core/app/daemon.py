@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_core.app.services import Services
 from brain_core.config import load_settings
 from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
@@ -85,6 +86,7 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
     aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
     parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
+    services = Services(brain)
     daemon = Daemon(
         parts,
         lambda identity: parts.new_worker(identity, concurrency),
@@ -92,13 +94,17 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
         beat=settings.beat,
         lease=settings.lease,
         grace=grace,
+        beside=services,
     )
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, daemon.stop)
     try:
+        # Before it has any run in hand: a service may say that there must be no daemon.
+        await services.start()
         await daemon.run()
     finally:
+        await services.stop(0.0)
         await pool.close()
         await spawner.close()
         await aside.close()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from brain_core.engine.ahead import Ahead
@@ -54,6 +54,12 @@ class _Seen(NamedTuple):
     answered: float
 
 
+class Beside(Protocol):
+    """What runs beside the worker and is stopped together with it."""
+
+    async def stop(self, grace: float | None) -> None: ...
+
+
 class Daemon:
     """Fires what is due and runs what is queued until it is told to stop.
 
@@ -70,8 +76,10 @@ class Daemon:
         beat: float,
         lease: float,
         grace: float | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._brain = brain
+        self._beside = beside
         self._new_worker = new_worker
         self._upkeep = upkeep
         self._beat_every = beat
@@ -119,7 +127,10 @@ class Daemon:
                         await asyncio.wait_for(self._awake.wait(), sleep)
             heeding = asyncio.create_task(self._heed(), name="brain-heed")
             stop = Stop(self._at_once, self._given_up, self._grace)
+            # First of all, and while the runs go on: who waits for one of them may get its answer.
+            stopping = asyncio.create_task(self._stop_beside(), name="brain-services")
             await drain(self._brain.db, self.worker, list(self._brain.receivers), stop)
+            await stopping
             heeding.cancel()
             logger.info("stopped")
         finally:
@@ -127,6 +138,10 @@ class Daemon:
             beats.stop()
             await self._upkeep.close()
             await self.worker.let_go()
+
+    async def _stop_beside(self) -> None:
+        if self._beside is not None:
+            await unless(self._at_once, self._beside.stop(self._grace))
 
     def _start_beats(self) -> Beats:
         worker = self.worker
