@@ -71,7 +71,40 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     if brain.plugins.any_tables:
         await brain.tables.ready()
     files = FileThreads()
-    pool = RunnerPool(
+    pool = _new_pool(brain, spawner, files)
+    # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
+    aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
+    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
+    try:
+        async with brain.beside(lambda: _Fresh(pool)) as served:
+            services = Services(served)
+            daemon = Daemon(
+                parts,
+                lambda identity: parts.new_worker(identity, concurrency),
+                Upkeep(brain.db, parts.delivery, Kept(**settings.retention.model_dump())),
+                beat=settings.beat,
+                lease=settings.lease,
+                grace=grace,
+                beside=services,
+            )
+            loop = asyncio.get_running_loop()
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(each, daemon.stop)
+            try:
+                # Before it has any run in hand: a service may say that there must be no daemon.
+                await services.start()
+                await daemon.run()
+            finally:
+                await services.stop(0.0)
+    finally:
+        await pool.close()
+        await spawner.close()
+        await aside.close()
+
+
+def _new_pool(brain: Brain, spawner: Spawner, files: FileThreads) -> RunnerPool:
+    settings = brain.settings
+    return RunnerPool(
         spawner,
         RunnerSettings(
             import_timeout=settings.import_timeout,
@@ -83,31 +116,6 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
         hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
         files=files,
     )
-    # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
-    aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
-    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
-    services = Services(brain)
-    daemon = Daemon(
-        parts,
-        lambda identity: parts.new_worker(identity, concurrency),
-        Upkeep(brain.db, parts.delivery, Kept(**brain.settings.retention.model_dump())),
-        beat=settings.beat,
-        lease=settings.lease,
-        grace=grace,
-        beside=services,
-    )
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, daemon.stop)
-    try:
-        # Before it has any run in hand: a service may say that there must be no daemon.
-        await services.start()
-        await daemon.run()
-    finally:
-        await services.stop(0.0)
-        await pool.close()
-        await spawner.close()
-        await aside.close()
 
 
 class _Parts:

@@ -144,6 +144,10 @@ WITH asked AS (
 )
 SELECT status, pg_notify('brain', '') FROM asked;
 
+-- name: queue_trigger_of
+-- What has started a run.
+SELECT trigger FROM brain.runs WHERE id = $1;
+
 -- name: queue_status
 -- The status of a run.
 SELECT status FROM brain.runs WHERE id = $1;
