@@ -27,9 +27,12 @@ from brain_core.errors import (
     WorkflowFileError,
 )
 from brain_core.plugin.info import PluginInfo
+from brain_core.store.enqueuer import Accepted
 from brain_core.store.fires import LedgerRow
+from brain_core.store.triggers import TriggerRow
 
 __all__ = [
+    "Accepted",
     "Brain",
     "BrainError",
     "Cancelled",
@@ -50,6 +53,7 @@ __all__ = [
     "Started",
     "TriggerNotFound",
     "TriggerRefused",
+    "TriggerRow",
     "Triggers",
     "UsageError",
     "WorkflowFileError",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from brain_core.errors import UsageError
 from brain_core.store import runs, triggers
+from brain_core.store.codec import visible
 
 if TYPE_CHECKING:
     from brain_core.run import Run
@@ -36,12 +37,13 @@ async def history_page(
     starts = [] if cursor is None else [_read(cursor)]
     if until is not None:
         starts.append((until, _FIRST_ID))
-    of = None if trigger is None else (await triggers.get(db, trigger, unregistered=True)).id
+    # What the database would refuse to look for is nowhere, either.
+    of = None if trigger is None else (await triggers.get(db, visible(trigger), unregistered=True)).id
     # One more than is asked for tells whether there is a next page.
     found = await runs.history(
         db,
-        workflow=workflow,
-        status=status,
+        workflow=None if workflow is None else visible(workflow),
+        status=None if status is None else visible(status),
         trigger=of,
         since=since,
         limit=limit + 1,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from brain_core.app.accepting import Accepting
     from brain_core.app.following import RunEvent
     from brain_core.app.waiters import Waiters
     from brain_core.config import LoadedSettings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from brain_core.plugin.manager import PluginManager
     from brain_core.run import Run
     from brain_core.store.database import Database
+    from brain_core.store.enqueuer import Accepted
+    from brain_core.store.triggers import TriggerRow
 
 CONNECTIONS = 6
 COMMAND_TIMEOUT = 30.0
@@ -58,6 +61,7 @@ class Serving:
     _server: EmbeddedServer | None
     _runners: Callable[[], Runner] | None = None
     _waiters: Waiters | None = None
+    _accepts: Accepting | None = None
 
     def __init__(
         self, settings: LoadedSettings, plugins: PluginManager, db: Database, server: EmbeddedServer | None
@@ -75,6 +79,8 @@ class Serving:
         finally:
             if made._waiters is not None:
                 await made._waiters.close()
+            if made._accepts is not None:
+                await made._accepts.drain()
             await db.close()
 
     async def start_run(
@@ -93,6 +99,28 @@ class Serving:
         from brain_core.app.starting import start_run
 
         return await start_run(self, what, inputs, source, idempotency_key)  # type: ignore[arg-type]
+
+    async def registered(self, name: str, type_name: str) -> TriggerRow | None:
+        """Return the trigger of a name and a type, whatever its state, as it was half a second ago at most."""
+        return await self._accepting().find(name, type_name)
+
+    async def accept(
+        self, name: str, type_name: str, payload: Mapping[str, Json], delivery_key: str | None = None
+    ) -> Accepted:
+        """Queue a run of an active trigger of a type, for something that was delivered; it is durable then (G14).
+
+        The run's `trigger` is `payload` with `type` and `name`. The same `delivery_key` for the same trigger gives the
+        same run, as long as that is kept. Many at once share a commit. TriggerNotFound for one that is paused, of
+        another type or not there; InputError for a payload that cannot be stored; DatabaseUnreachable after a few seconds.
+        """
+        return await self._accepting().accept(name, type_name, payload, delivery_key)
+
+    def _accepting(self) -> Accepting:
+        from brain_core.app.accepting import Accepting
+
+        if self._accepts is None:
+            self._accepts = Accepting(self.db, self.loaded_settings.settings.max_output)
+        return self._accepts
 
     async def wait(self, run_id: UUID, timeout: float) -> Run:  # noqa: ASYNC109
         """Return a run as soon as it has ended or is parked, or as it is after `timeout` seconds; RunNotFound."""

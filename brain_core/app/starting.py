@@ -13,7 +13,7 @@ from uuid import UUID, uuid4, uuid5
 from brain_core.app.serving import Started
 from brain_core.errors import IdempotencyConflict
 from brain_core.store import queue, triggers
-from brain_core.store.codec import stored_inputs
+from brain_core.store.codec import stored_inputs, visible
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -27,7 +27,7 @@ async def start_run(
     brain: Brain, what: str | Path, inputs: Mapping[str, Any], source: Mapping[str, Json], key: str | None
 ) -> Started:
     """Queue a run, as `Brain.start_run` says."""
-    trigger = dict(source)
+    trigger, key = dict(source), None if key is None else visible(key)
     run_id = uuid4() if key is None else uuid5(KEYS, key)
     if key is not None:
         trigger["idempotency"] = {"key": key, "content": _content(what, inputs)}
@@ -46,7 +46,7 @@ async def _new_run(
     brain: Brain, what: str | Path, inputs: Mapping[str, Any], trigger: Mapping[str, Json], run_id: UUID
 ) -> queue.NewRun:
     if isinstance(what, str):
-        row = await triggers.get(brain.db, what)
+        row = await triggers.get(brain.db, visible(what))
         return await brain.triggers.new_run(row, inputs, typed=False, source=trigger, run_id=run_id)
     runner = brain.new_runner()
     try:

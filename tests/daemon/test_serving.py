@@ -62,6 +62,9 @@ class Desk:
     async def fire(self, name, inputs={}):
         return (await self.brain.triggers.fire_now(name, inputs)).id
 
+    async def accept(self, name, key, payload={}):
+        return await self.brain.accept(name, "desk", payload, key)
+
     async def health(self):
         return await self.brain.health()
 
@@ -81,6 +84,15 @@ async def said(house: House, what: str, **given: Any) -> Any:
     writer.close()
     return json.loads(answer)
 
+
+TELL = """
+from brain_core import TextTemplate
+
+class Tell(Step):
+    text: TextTemplate
+    def run(self, ctx):
+        return str(self.text)
+"""
 
 # Who imports the file notes it: the daemon itself must never be among them.
 IMPORTED = "note(f'imported by {os.getpid()}')"
@@ -155,3 +167,45 @@ async def test_who_is_cut_off_in_mid_request_asks_again_and_gets_one_run(desk: H
     assert len(await desk.sql("SELECT FROM brain.runs")) == 50
     again.kill()
     await again.ended()
+
+
+async def test_deliveries_that_were_accepted_outlive_a_kill_and_come_again_as_the_same_runs(desk: House) -> None:
+    daemon = await desk.daemon()
+    file = desk.flow("Note(name='one')")
+    await desk.schedule(file, name="desk", type="desk", config={}, next_due_at=None)
+    asked = [asyncio.ensure_future(said(desk, "accept", name="desk", key=str(number))) for number in range(100)]
+    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    daemon.kill(signal.SIGKILL)
+    await daemon.ended()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    heard = {number: answer[0] for number, answer in enumerate(answers) if isinstance(answer, list)}
+    there = {str(row["id"]) for row in await desk.sql("SELECT id FROM brain.runs")}
+    assert heard
+    assert set(heard.values()) <= there
+    again = await desk.daemon()
+    for number in range(100):
+        run_id, repeated = await said(desk, "accept", name="desk", key=str(number))
+        assert heard.get(number, run_id) == run_id
+        assert repeated == (run_id in there)
+    assert len(await desk.sql("SELECT FROM brain.runs")) == 100
+    await desk.ended(UUID(run_id), again)
+    again.kill()
+    await again.ended()
+
+
+async def test_steps_read_what_was_delivered_and_say_what_is_not_there(desk: House) -> None:
+    daemon = await desk.daemon()
+    template = "{trigger.event} {trigger.id} {trigger.body.user.name} {trigger.headers.x_event}"
+    file = desk.flow(f"Tell(name='one', text={template!r})", body=TELL)
+    await desk.schedule(file, name="desk", type="desk", config={}, next_due_at=None)
+    payload = {"event": "push", "id": "d1", "body": {"user": {"name": "ann"}}, "headers": {"x_event": "p"}}
+    run_id, _ = await said(desk, "accept", name="desk", key="1", payload=payload)
+    assert await said(desk, "wait", run_id=run_id) == ["success", ["push d1 ann p"]]
+    for key, less in (("2", {**payload, "body": {}}), ("3", {**payload, "body": None}), ("4", {})):
+        run_id, _ = await said(desk, "accept", name="desk", key=key, payload=less)
+        run = await desk.ended(UUID(run_id), daemon)
+        assert run.status == "failed"
+        assert "trigger" in (run.error or "")
+    run = await desk.ended(await desk.queue(file), daemon)
+    assert run.status == "failed"
+    assert "this run was not started by a trigger" in (run.error or "")
