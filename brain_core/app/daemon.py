@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from brain_core.trigger import Trigger
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
+    from brain_core.service import Service
 
 logger = logging.getLogger("brain.run")
 output = logging.getLogger("brain.output")
@@ -64,8 +65,18 @@ def runner_factory() -> Callable[[], LocalRunner]:
     )
 
 
-async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace: float | None) -> None:
-    """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15)."""
+async def run_daemon(
+    brain: Brain,
+    spawner: Spawner,
+    *,
+    concurrency: int,
+    grace: float | None,
+    serve: Callable[[Brain], Sequence[Service]] | None = None,
+) -> None:
+    """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15).
+
+    With `serve` it runs what is queued and fires nothing, and its services are those that `serve` returns.
+    """
     settings = brain.settings
     brain.plugins.ready()
     if brain.plugins.any_tables:
@@ -74,10 +85,10 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
     pool = _new_pool(brain, spawner, files)
     # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
     aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
-    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
+    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask, fires=serve is None)
     try:
         async with brain.beside(lambda: _Fresh(pool)) as served:
-            services = Services(served)
+            services = Services(served, None if serve is None else serve(served))
             daemon = Daemon(
                 parts,
                 lambda identity: parts.new_worker(identity, concurrency),
@@ -86,6 +97,7 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
                 lease=settings.lease,
                 grace=grace,
                 beside=services,
+                kind="daemon" if serve is None else "serve",
             )
             loop = asyncio.get_running_loop()
             for each in (signal.SIGTERM, signal.SIGINT):
@@ -121,8 +133,9 @@ def _new_pool(brain: Brain, spawner: Spawner, files: FileThreads) -> RunnerPool:
 class _Parts:
     """What the daemon needs of the brain."""
 
-    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads, ask: Ask) -> None:
+    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads, ask: Ask, *, fires: bool) -> None:
         self._brain = brain
+        self._fires = fires
         self._ask = ask
         self._pool = pool
         self._files = files
@@ -136,7 +149,8 @@ class _Parts:
 
     @property
     def trigger_types(self) -> Mapping[str, type[Trigger]]:
-        return self._brain.plugins.trigger_types
+        # Of no type there is nothing due.
+        return self._brain.plugins.trigger_types if self._fires else {}
 
     @property
     def receivers(self) -> list[str]:

@@ -111,7 +111,7 @@ class Serving:
 
         The run's `trigger` is `payload` with `type` and `name`. The same `delivery_key` for the same trigger gives the
         same run, as long as that is kept. Many at once share a commit. TriggerNotFound for one that is paused, of
-        another type or not there; InputError for a payload that cannot be stored; DatabaseUnreachable after a few seconds.
+        another type or not there; InputError for a payload that cannot be stored; DatabaseUnreachable soon.
         """
         return await self._accepting().accept(name, type_name, payload, delivery_key)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from brain_core.engine.ahead import Ahead
@@ -65,6 +65,7 @@ class Daemon:
 
     `run` returns after a drain; `stop` begins it: nothing new starts, what runs finishes, bounded by `grace` seconds
     (None for no bound), and what is left then is recorded as interrupted (G15). `stop` again ends what is left at once.
+    `beside` is stopped with it. One of the kind `serve` counts for nobody as one that fires what is due.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class Daemon:
         lease: float,
         grace: float | None = None,
         beside: Beside | None = None,
+        kind: Literal["daemon", "serve"] = "daemon",
     ) -> None:
         self._brain = brain
         self._beside = beside
+        self._kind = kind
         self._new_worker = new_worker
         self._upkeep = upkeep
         self._beat_every = beat
@@ -98,7 +101,7 @@ class Daemon:
         self._ahead = Ahead(brain)
         self._problems: Mapping[UUID, str] = {}
         self._away = False
-        self.worker = new_worker(worker_identity("daemon", lease))
+        self.worker = new_worker(worker_identity(kind, lease))
 
     def stop(self) -> None:
         """Drain and come back; the second time, end what is left at once."""
@@ -276,7 +279,7 @@ class Daemon:
         self._seen = None
         self._given_up.clear()
         self._watcher.lost()
-        self.worker = self._new_worker(worker_identity("daemon", self._lease))
+        self.worker = self._new_worker(worker_identity(self._kind, self._lease))
 
     async def _heed(self) -> None:
         """While it drains: hear of cancellations, and of being given up."""

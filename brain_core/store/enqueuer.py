@@ -141,9 +141,9 @@ class Enqueuer:
         timeout = self._reply_timeout + sum(map(len, texts)) / _CHARS_A_SECOND
         triggers = [entry.trigger_id for entry in entries]
         rows = await self._db.fetch("queue_enqueue_many", list(batch), triggers, texts, timeout=timeout)
-        made = {row["run_id"]: row["made"] for row in rows}
+        made, active = set(rows[0]["made"]), set(rows[0]["active"])
         for run_id, entry in batch.items():
-            entry.done.set_result(made.get(run_id))
+            entry.done.set_result(run_id in made if entry.trigger_id in active else None)
 
 
 def _fail(batch: dict[UUID, _Entry], error: Exception) -> None:

@@ -63,6 +63,15 @@ def brain_settings():
     return Settings
 
 @hookimpl
+def brain_commands(app):
+    from brain_core.commands import run_service
+
+    @app.command("greet-serve")
+    def serve(grace: float = 30.0):
+        "Serve alone."
+        run_service(lambda brain: [Greeter(Path(brain.settings.home))], concurrency=2, grace=grace)
+
+@hookimpl
 def brain_step_types():
     return [Greet]
 
@@ -225,3 +234,77 @@ async def test_switched_off_it_is_not_served(house: House, monkeypatch: pytest.M
     (line,) = [line for line in listed.splitlines() if line.startswith("greet ")]
     assert line.endswith("active, switched off")
     assert "services" in line
+
+
+async def served(house: House) -> Process:
+    process = house.spawn("greet-serve")
+    await house.until(lambda: house.worker_of(process), "the server has a row", process)
+    return process
+
+
+async def test_a_server_runs_what_is_queued_and_fires_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(house, monkeypatch)
+    due = house.flow("Note(name='due')", name="due")
+    trigger_id = await house.schedule(due)
+    server = await served(house)
+    assert await asked(house, "one") == "answer to one"
+    # It beats, judges others and runs what is queued, many times over; what is due it leaves.
+    for number in range(5):
+        run = await house.ended(await house.queue(house.flow("Note(name='one')", name=f"f{number}")), server)
+        assert run.status == "success"
+    beat = (await house.sql("SELECT beat FROM brain.workers"))[0]["beat"]
+
+    async def beaten() -> bool:
+        (row,) = await house.sql("SELECT beat FROM brain.workers")
+        return bool(row["beat"] > beat + 2)
+
+    await house.until(beaten, "it has beaten some more", server)
+    assert [row["kind"] for row in await house.sql("SELECT kind FROM brain.workers")] == ["serve"]
+    assert not await house.sql("SELECT FROM brain.fires")
+    assert (await house.brain("daemon-status", "--json")) == (1, "[]\n")
+    # Nobody but a daemon.
+    daemon = await house.daemon()
+
+    async def fired() -> bool:
+        return bool(await house.sql("SELECT FROM brain.fires WHERE trigger_id = $1", trigger_id))
+
+    await house.until(fired, "the daemon has fired", daemon)
+    server.kill()
+    assert await server.ended() == 0
+    assert (house.folder / "stopping").read_text() == "30.0"
+
+
+async def test_a_server_that_dies_is_taken_over_and_one_that_drains_finishes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(house, monkeypatch)
+    killed = await served(house)
+    run_id = await house.queue(house.flow("Held(name='one')", on_interrupt="'resume'"))
+    await house.began("one", 1, killed)
+    killed.kill(signal.SIGKILL)
+    await killed.ended()
+    (house.folder / "socket").unlink()
+    server = await served(house)
+    await house.began("one", 2, server)
+    server.kill()
+    await until_there(house, "stopping", server)
+    house.go("one")
+    assert (await house.ended(run_id, server)).status == "success"
+    assert await server.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "line"),
+    [
+        ("raise BrainError('no token: set GREET_TOKEN')", "brain: error: no token: set GREET_TOKEN"),
+        ("1 / 0", "brain: error: service 'greeter' did not start: ZeroDivisionError: division by zero"),
+    ],
+)
+async def test_a_server_whose_service_does_not_start_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch, start: str, line: str
+) -> None:
+    install(house, monkeypatch, start=start)
+    server = house.spawn("greet-serve")
+    assert await server.ended() == 1
+    assert server.log.splitlines() == [line]
+    assert not await house.sql("SELECT FROM brain.workers")

@@ -121,7 +121,7 @@ SELECT id, pg_notify('brain', '') FROM made;
 
 -- name: queue_enqueue_many
 -- Inserts queued runs $1 of the triggers $2, which $3 (JSON) has started; an id that is there already stays as it is (G14).
--- Returns those whose trigger is active, and whether they are new.
+-- Returns those that are new, and the triggers that are active: in arrays, since a join would compare each with each.
 WITH asked AS MATERIALIZED (
     SELECT a.run_id, a.trigger_id, a.trigger FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS a (run_id, trigger_id, trigger)
 ), source AS MATERIALIZED (
@@ -139,8 +139,8 @@ WITH asked AS MATERIALIZED (
 ), told AS MATERIALIZED (
     SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM made) AS c WHERE c.n > 0
 )
-SELECT a.run_id, m.id IS NOT NULL AS made, (SELECT count(*) FROM told) AS told
-FROM asked AS a JOIN source AS s ON s.id = a.trigger_id LEFT JOIN made AS m ON m.id = a.run_id;
+SELECT ARRAY(SELECT m.id FROM made AS m) AS made, ARRAY(SELECT s.id FROM source AS s) AS active,
+       (SELECT count(*) FROM told) AS told;
 
 -- name: queue_cancel
 -- Ends a run that waits as cancelled, with its deliveries ($3, and $4 for the workflow's own); asks the worker of one that
