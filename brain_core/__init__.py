@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from brain_core.app import Brain
     from brain_core.builtin.cron import Cron
     from brain_core.builtin.function import FunctionStep
     from brain_core.context import StepContext
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from brain_core.placeholders import Placeholder, Scope
     from brain_core.plugin.spec import hookimpl
     from brain_core.run import Run, StepRun
+    from brain_core.service import Service
     from brain_core.tables import Query, Tables
     from brain_core.templates import JsonTemplate, Template, TemplateMark, TextTemplate
     from brain_core.trigger import Registration, Trigger
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Brain": "app",
     "BrainError": "errors",
     "Cron": "builtin.cron",
     "FunctionStep": "builtin.function",
@@ -36,6 +39,7 @@ _HOMES = {
     "Registration": "trigger",
     "Run": "run",
     "Scope": "placeholders",
+    "Service": "service",
     "Step": "workflow",
     "StepContext": "context",
     "StepFailed": "errors",
@@ -51,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Brain",
     "BrainError",
     "Cron",
     "FunctionStep",
@@ -60,6 +65,7 @@ __all__ = [
     "Registration",
     "Run",
     "Scope",
+    "Service",
     "Step",
     "StepContext",
     "StepFailed",

@@ -6,7 +6,7 @@ to go wrong: `brain` prints its line and ends with 1, with 2 for a UsageError, w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from brain_core.cli.output import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from brain_core.app import Brain
+    from brain_core.service import Service
     from brain_core.tables import Query
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "one_line",
     "print_json",
     "read_since",
+    "run_service",
     "run_with_query",
     "run_with_query_at",
     "shorten",
@@ -56,6 +58,23 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+def run_service(
+    services: Callable[[Brain], Sequence[Service]],
+    *,
+    concurrency: int | None = None,
+    grace: float | None = None,
+    log_format: str | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, with a worker that runs what is queued; nothing is fired, for that is a daemon's.
+
+    `services` is called with the open brain. The rest is as in `brain daemon`, its options and the log included, but
+    that a service that does not start ends it, whatever it raises.
+    """
+    from brain_core.cli.daemon import be_daemon
+
+    be_daemon(concurrency=concurrency, grace=grace, log_format=log_format, serve=services)
 
 
 def run_with_query(work: Callable[[Query], Awaitable[T]]) -> T:

@@ -10,6 +10,7 @@
     ├── PluginError                a plugin cannot be used                                exit 1
     ├── TriggerRefused             a trigger cannot be registered as it is                exit 1
     ├── TriggerNotFound            no trigger has that name                               exit 1
+    ├── IdempotencyConflict        a key was used for another request                 exit 1
     ├── RunNotFound                no run, or several, answer to an id                    exit 1
     ├── RunnerDied             the process that ran a workflow's code has ended           exit 1
     │   └── RunnerSilenced     it ended itself, because its daemon was silent for too long
@@ -86,6 +87,10 @@ class TriggerNotFound(BrainError):
 
 class RunNotFound(BrainError):
     """No run answers to the given id, or several begin with it."""
+
+
+class IdempotencyConflict(BrainError):
+    """An idempotency key was used before, for something else; nothing has been written."""
 
 
 class RunnerDied(BrainError):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
 from brain_core.app.place import Place
+from brain_core.app.serving import Serving
 from brain_core.config import LoadedSettings, Settings
 from brain_core.embedded import EmbeddedServer
 from brain_core.engine.events import HookProblem, Watch, nobody
@@ -44,7 +45,7 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a `brain run` in good order: Ctrl-C, a service manager, a terminal that closes."""
 
 
-class Brain:
+class Brain(Serving):
     """An open brain: settings, plugins and a database whose schema is up to date. Made by `Brain.open`."""
 
     def __init__(
@@ -111,8 +112,8 @@ class Brain:
         return Control(self.db, self.show, self.plugins.receivers)
 
     def new_runner(self) -> Runner:
-        """Return a runner for one workflow file in this process, in a thread of its own."""
-        return new_runner(self.settings, self.plugins)
+        """Return a runner for one workflow file: a thread of this process, for services a process of its own."""
+        return new_runner(self.settings, self.plugins) if self._runners is None else self._runners()
 
     async def run_file(
         self,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_core.app.services import Services
 from brain_core.config import load_settings
 from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
@@ -33,6 +34,7 @@ from brain_core.trigger import Trigger
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
+    from brain_core.service import Service
 
 logger = logging.getLogger("brain.run")
 output = logging.getLogger("brain.output")
@@ -63,14 +65,58 @@ def runner_factory() -> Callable[[], LocalRunner]:
     )
 
 
-async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace: float | None) -> None:
-    """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15)."""
+async def run_daemon(
+    brain: Brain,
+    spawner: Spawner,
+    *,
+    concurrency: int,
+    grace: float | None,
+    serve: Callable[[Brain], Sequence[Service]] | None = None,
+) -> None:
+    """Be a daemon until SIGTERM or Ctrl-C; a second one ends what runs at once (G15).
+
+    With `serve` it runs what is queued and fires nothing, and its services are those that `serve` returns.
+    """
     settings = brain.settings
     brain.plugins.ready()
     if brain.plugins.any_tables:
         await brain.tables.ready()
     files = FileThreads()
-    pool = RunnerPool(
+    pool = _new_pool(brain, spawner, files)
+    # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
+    aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
+    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask, fires=serve is None)
+    try:
+        async with brain.beside(lambda: _Fresh(pool)) as served:
+            services = Services(served, None if serve is None else serve(served))
+            daemon = Daemon(
+                parts,
+                lambda identity: parts.new_worker(identity, concurrency),
+                Upkeep(brain.db, parts.delivery, Kept(**settings.retention.model_dump())),
+                beat=settings.beat,
+                lease=settings.lease,
+                grace=grace,
+                beside=services,
+                kind="daemon" if serve is None else "serve",
+            )
+            loop = asyncio.get_running_loop()
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(each, daemon.stop)
+            try:
+                # Before it has any run in hand: a service may say that there must be no daemon.
+                await services.start()
+                await daemon.run()
+            finally:
+                await services.stop(0.0)
+    finally:
+        await pool.close()
+        await spawner.close()
+        await aside.close()
+
+
+def _new_pool(brain: Brain, spawner: Spawner, files: FileThreads) -> RunnerPool:
+    settings = brain.settings
+    return RunnerPool(
         spawner,
         RunnerSettings(
             import_timeout=settings.import_timeout,
@@ -82,33 +128,14 @@ async def run_daemon(brain: Brain, spawner: Spawner, *, concurrency: int, grace:
         hear=lambda file, text: output.info("%s", text.rstrip("\n"), extra={"file": file}),
         files=files,
     )
-    # Connections of their own: a plugin's statement that takes long must not keep the daemon's own waiting.
-    aside = brain.db.sibling(pool_size=AT_ONCE, command_timeout=SECONDS)
-    parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask)
-    daemon = Daemon(
-        parts,
-        lambda identity: parts.new_worker(identity, concurrency),
-        Upkeep(brain.db, parts.delivery, Kept(**brain.settings.retention.model_dump())),
-        beat=settings.beat,
-        lease=settings.lease,
-        grace=grace,
-    )
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, daemon.stop)
-    try:
-        await daemon.run()
-    finally:
-        await pool.close()
-        await spawner.close()
-        await aside.close()
 
 
 class _Parts:
     """What the daemon needs of the brain."""
 
-    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads, ask: Ask) -> None:
+    def __init__(self, brain: Brain, pool: RunnerPool, files: FileThreads, ask: Ask, *, fires: bool) -> None:
         self._brain = brain
+        self._fires = fires
         self._ask = ask
         self._pool = pool
         self._files = files
@@ -122,7 +149,8 @@ class _Parts:
 
     @property
     def trigger_types(self) -> Mapping[str, type[Trigger]]:
-        return self._brain.plugins.trigger_types
+        # Of no type there is nothing due.
+        return self._brain.plugins.trigger_types if self._fires else {}
 
     @property
     def receivers(self) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 from brain_core.app.control import NOTHING_TOLD, has_daemon
@@ -33,6 +33,7 @@ from brain_core.engine.events import RunStarted, StepEnded
 from brain_core.errors import TriggerNotFound, TriggerRefused
 from brain_core.run import FINAL, PlannedStep
 from brain_core.store import fires, queue, runs, triggers
+from brain_core.store.codec import stored_inputs
 from brain_core.trigger import Registration, Trigger
 
 if TYPE_CHECKING:
@@ -211,21 +212,31 @@ class Triggers:
 
         await sweep(self._db, uuid4(), self._plugins.receivers)
         row = await triggers.get(self._db, name)
-        accepted = await self._accepted(row, inputs)
-        run_id = await queue.enqueue(
-            self._db,
-            queue.NewRun(
-                workflow=row.workflow_name,
-                file=row.file,
-                host=row.host,
-                digest=row.digest,
-                planned=[PlannedStep(step["name"], step["type"]) for step in row.planned_steps],
-                inputs={**row.inputs, **accepted},
-                trigger={"type": "manual", "name": row.name},
-                trigger_id=row.id,
-            ),
-        )
+        run_id = await queue.enqueue(self._db, await self.new_run(row, inputs))
         return await runs.get(self._db, run_id)
+
+    async def new_run(
+        self,
+        row: TriggerRow,
+        inputs: Mapping[str, Any],
+        *,
+        typed: bool = True,
+        source: Mapping[str, Json] | None = None,
+        run_id: UUID | None = None,
+    ) -> queue.NewRun:
+        """Return a run of a trigger that can be queued; `typed` says that the inputs are texts, `source` who asks."""
+        accepted = await self._accepted(row, inputs, typed=typed)
+        return queue.NewRun(
+            workflow=row.workflow_name,
+            file=row.file,
+            host=row.host,
+            digest=row.digest,
+            planned=[PlannedStep(step["name"], step["type"]) for step in row.planned_steps],
+            inputs={**row.inputs, **accepted},
+            trigger={"type": "manual", **(source or {}), "name": row.name},
+            trigger_id=row.id,
+            run_id=run_id or uuid4(),
+        )
 
     async def follow(self, run_id: str, *, watch: Watch, note: Callable[[str], None]) -> Run:
         """Wait until a run has ended or is parked, tell how it goes, and return it.
@@ -246,10 +257,12 @@ class Triggers:
                 return await runs.get(self._db, run_id)
             await asyncio.sleep(LOOK_EVERY)
 
-    async def fires(self, name: str, *, since: datetime | None = None, limit: int = 20) -> list[LedgerRow]:
-        """Return what became of the instants of a trigger, unregistered or not, the latest first."""
+    async def fires(
+        self, name: str, *, since: datetime | None = None, limit: int = 20, before: datetime | None = None
+    ) -> list[LedgerRow]:
+        """Return what became of a trigger's instants before `before`, the latest first; also of an unregistered one."""
         row = await triggers.get(self._db, name, unregistered=True)
-        return await fires.ledger(self._db, row.id, since, limit)
+        return await fires.ledger(self._db, row.id, since, limit, before)
 
     async def audit(self, name: str | None = None, *, since: datetime | None = None) -> list[Audit]:
         """Audit one trigger, unregistered or not, or all that are registered (G2)."""
@@ -319,10 +332,10 @@ class Triggers:
             return [await triggers.get(self._db, name)]
         return [one.row for one in await triggers.list_all(self._db)]
 
-    async def _accepted(self, row: TriggerRow, given: Mapping[str, str]) -> dict[str, Json]:
-        """Check texts from a command line against the workflow file; return what is given, as the workflow takes it.
+    async def _accepted(self, row: TriggerRow, given: Mapping[str, Any], *, typed: bool = True) -> dict[str, Json]:
+        """Check inputs against the workflow file; return what is given, as the workflow takes it.
 
-        The inputs that the trigger has are held against it as well.
+        `typed` says that they are texts from a command line. The inputs that the trigger has are held against it, too.
         """
         if _is_elsewhere(row):
             if given:
@@ -331,9 +344,9 @@ class Triggers:
         runner = self._brain.new_runner()
         try:
             await runner.load(row.file)
-            # Each kind by its own rules: what is stored is JSON, and what is given is text.
-            typed = await runner.accept_inputs({**row.inputs, **given}, typed=True)
-            accepted = {name: typed[name] for name in given}
+            # Each kind by its own rules: what is stored is JSON, and what is given may be text.
+            whole = await runner.accept_inputs({**row.inputs, **given}, typed=typed)
+            accepted = stored_inputs({name: whole[name] for name in given}, self._brain.settings.max_output)
             await runner.accept_inputs({**row.inputs, **accepted}, typed=False)
             return accepted
         finally:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from brain_core.app import Brain
+    from brain_core.service import Service
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -32,6 +38,17 @@ def daemon(
     The first one lets what runs finish and starts nothing new; the second ends what runs and records it as interrupted.
     Any number of daemons may share one database. The log goes to standard error.
     """
+    be_daemon(concurrency=concurrency, grace=grace, log_format=log_format)
+
+
+def be_daemon(
+    *,
+    concurrency: int | None,
+    grace: float | None,
+    log_format: str | None,
+    serve: Callable[[Brain], Sequence[Service]] | None = None,
+) -> None:
+    """Be a daemon until told to stop; with `serve` one that serves that, and fires nothing."""
     from brain_core.app import Brain
     from brain_core.app.daemon import new_spawner, run_daemon
     from brain_core.cli.daemon_log import write_log
@@ -44,27 +61,37 @@ def daemon(
     write_log(settings.settings.log_format)
 
     async def whole() -> None:
-        loop, starting = asyncio.get_running_loop(), asyncio.current_task()
-        stopped: list[int] = []
-
-        def stop(number: int) -> None:
-            # Once: what it has begun is closed in good order.
-            if starting is not None and not stopped:
-                stopped.append(number)
-                # A connection that is given up while it is made leaves a failed future behind, which nobody asks for.
-                loop.set_exception_handler(lambda *_: None)
-                starting.cancel()
-
-        for each in (signal.SIGTERM, signal.SIGINT):
-            # Until the daemon runs, which hears them itself: a start may wait for a database.
-            loop.add_signal_handler(each, stop, each)
-        try:
-            async with Brain.open(settings, plugins) as brain:
-                await run_daemon(brain, spawner, concurrency=concurrency or brain.settings.concurrency, grace=grace)
-        except asyncio.CancelledError:
-            if not stopped:
-                raise
-        finally:
-            await spawner.close()
+        with _stoppable() as stopped:
+            try:
+                async with Brain.open(settings, plugins) as brain:
+                    runs = concurrency or brain.settings.concurrency
+                    await run_daemon(brain, spawner, concurrency=runs, grace=grace, serve=serve)
+            except asyncio.CancelledError:
+                if not stopped:
+                    raise
+            finally:
+                await spawner.close()
 
     asyncio.run(whole())
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Let a signal end this task until the daemon runs, which hears them itself: a start may wait for a database.
+
+    Yields where the signal is noted.
+    """
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    stopped: list[int] = []
+
+    def stop(number: int) -> None:
+        # Once: what it has begun is closed in good order.
+        if starting is not None and not stopped:
+            stopped.append(number)
+            # A connection that is given up while it is made leaves a failed future behind, which nobody asks for.
+            loop.set_exception_handler(lambda *_: None)
+            starting.cancel()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop, each)
+    yield stopped

@@ -63,7 +63,8 @@ def check_plugin(
 
 def _print(plugin: PluginInfo) -> None:
     for title, value in _shape(plugin).items():
-        text = ", ".join(value) if isinstance(value, list) else value or "-"
+        plain = ("yes" if value else "no") if isinstance(value, bool) else value
+        text = ", ".join(plain) if isinstance(plain, list) else plain or "-"
         output.emit(f"{title:<14}{output.status(text) if title == 'state' else output.one_line(text)}")
     if plugin.detail and plugin.detail != plugin.reason:
         output.emit()
@@ -84,9 +85,12 @@ def _shape(plugin: PluginInfo) -> dict[str, Any]:
         "module": plugin.module,
         "provides": plugin.provides,
         "state": plugin.state,
+        "enabled": plugin.enabled,
         "reason": plugin.reason,
     }
 
 
 def _state(plugin: PluginInfo) -> str:
+    if plugin.state == "active" and plugin.enabled is not None:
+        return "active, switched on" if plugin.enabled else "active, switched off"
     return plugin.state if plugin.reason is None else f"{plugin.state}: {output.one_line(plugin.reason)}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from brain_core.engine.ahead import Ahead
@@ -54,11 +54,18 @@ class _Seen(NamedTuple):
     answered: float
 
 
+class Beside(Protocol):
+    """What runs beside the worker and is stopped together with it."""
+
+    async def stop(self, grace: float | None) -> None: ...
+
+
 class Daemon:
     """Fires what is due and runs what is queued until it is told to stop.
 
     `run` returns after a drain; `stop` begins it: nothing new starts, what runs finishes, bounded by `grace` seconds
     (None for no bound), and what is left then is recorded as interrupted (G15). `stop` again ends what is left at once.
+    `beside` is stopped with it. One of the kind `serve` counts for nobody as one that fires what is due.
     """
 
     def __init__(
@@ -70,8 +77,12 @@ class Daemon:
         beat: float,
         lease: float,
         grace: float | None = None,
+        beside: Beside | None = None,
+        kind: Literal["daemon", "serve"] = "daemon",
     ) -> None:
         self._brain = brain
+        self._beside = beside
+        self._kind = kind
         self._new_worker = new_worker
         self._upkeep = upkeep
         self._beat_every = beat
@@ -90,7 +101,7 @@ class Daemon:
         self._ahead = Ahead(brain)
         self._problems: Mapping[UUID, str] = {}
         self._away = False
-        self.worker = new_worker(worker_identity("daemon", lease))
+        self.worker = new_worker(worker_identity(kind, lease))
 
     def stop(self) -> None:
         """Drain and come back; the second time, end what is left at once."""
@@ -119,7 +130,10 @@ class Daemon:
                         await asyncio.wait_for(self._awake.wait(), sleep)
             heeding = asyncio.create_task(self._heed(), name="brain-heed")
             stop = Stop(self._at_once, self._given_up, self._grace)
+            # First of all, and while the runs go on: who waits for one of them may get its answer.
+            stopping = asyncio.create_task(self._stop_beside(), name="brain-services")
             await drain(self._brain.db, self.worker, list(self._brain.receivers), stop)
+            await stopping
             heeding.cancel()
             logger.info("stopped")
         finally:
@@ -127,6 +141,10 @@ class Daemon:
             beats.stop()
             await self._upkeep.close()
             await self.worker.let_go()
+
+    async def _stop_beside(self) -> None:
+        if self._beside is not None:
+            await unless(self._at_once, self._beside.stop(self._grace))
 
     def _start_beats(self) -> Beats:
         worker = self.worker
@@ -261,7 +279,7 @@ class Daemon:
         self._seen = None
         self._given_up.clear()
         self._watcher.lost()
-        self.worker = self._new_worker(worker_identity("daemon", self._lease))
+        self.worker = self._new_worker(worker_identity(self._kind, self._lease))
 
     async def _heed(self) -> None:
         """While it drains: hear of cancellations, and of being given up."""

@@ -156,7 +156,7 @@ def _process_of(worker: WorkerIdentity) -> ProcessIdentity:
     return ProcessIdentity(worker.host, worker.boot_id, worker.pid_namespace, worker.pid, worker.process_started)
 
 
-def worker_identity(kind: Literal["run", "daemon"], lease: float) -> WorkerIdentity:
+def worker_identity(kind: Literal["run", "daemon", "serve"], lease: float) -> WorkerIdentity:
     """Return this process as a worker with a new id; `lease` is in seconds."""
     process = this_process()
     return WorkerIdentity(

@@ -108,7 +108,10 @@ def hooks_of(plugin: Any, found: Found) -> dict[str, Any]:
             if name in known:
                 _check_call(name, value, mark)
                 hooks[attribute] = value
-            elif not mark.get("optionalhook"):
+            elif mark.get("optionalhook"):
+                if name.startswith("brain_"):
+                    hooks[attribute] = value  # some other plugin's hook, which may be here or not
+            else:
                 raise Quarantine(f"'{name}' is no hook of brain-core {__version__}{nearest(name, known)}")
         elif attribute.startswith("brain_") and _own_function(value, found):
             if attribute in known:

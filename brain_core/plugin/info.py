@@ -12,7 +12,11 @@ State: TypeAlias = Literal["active", "disabled", "quarantined"]
 
 @dataclass(slots=True)
 class PluginInfo:
-    """A plugin that was found. `reason` is one line, `detail` all that is known (a traceback, say)."""
+    """A plugin that was found. `reason` is one line, `detail` all that is known (a traceback, say).
+
+    `enabled` is the field of that name in its section of the configuration: what is installed may be switched off.
+    None when the section has no such field.
+    """
 
     name: str
     distribution: str
@@ -22,6 +26,7 @@ class PluginInfo:
     state: State = "active"
     reason: str | None = None
     detail: str = ""
+    enabled: bool | None = None
 
     @property
     def label(self) -> str:

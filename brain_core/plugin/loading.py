@@ -54,5 +54,7 @@ def provides(found: Found, loaded: Loaded) -> list[str]:
         brought.append(f"tables {loaded.tables.schema}")
     if checks.hook_named("brain_commands", loaded.hooks) is not None:
         brought.append("commands")
+    if checks.hook_named("brain_services", loaded.hooks) is not None:
+        brought.append("services")
     events = ("brain_run_facts", "brain_run_started", "brain_step_finished", "brain_run_finished")
     return brought + [f"hook {name}" for name in events if checks.hook_named(name, loaded.hooks) is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -134,6 +135,15 @@ class PluginManager:
         """Whether any active plugin has this hook."""
         self.ready()
         return hook_name in self._calls
+
+    def calls(self, hook: str) -> list[tuple[str, Callable[[Mapping[str, Any]], Any]]]:
+        """Return what active plugins have for a hook, by the plugin's name; each is called with values by argument.
+
+        Of hooks that are none of the core's those are known that are marked `@hookimpl(optionalhook=True)`: so a plugin
+        may have hooks of its own for others. The calls are not guarded.
+        """
+        self.ready()
+        return [(name, partial(self._called, name, impl)) for name, impl in self._calls.get(hook, ())]
 
     @property
     def tables(self) -> list[OwnTables]:
@@ -272,6 +282,9 @@ class PluginManager:
         offered = {**values, "settings": self._own_settings.get(name)}
         return lambda: impl.function(*[offered[argument] for argument in impl.argnames])
 
+    def _called(self, name: str, impl: Any, values: Mapping[str, Any]) -> Any:
+        return self._with(name, impl, values)()
+
     def _load_all(self) -> None:
         self._pluggy.add_hookspecs(spec)
         found = find_plugins()
@@ -290,7 +303,7 @@ class PluginManager:
             else:
                 section = sections.get(one.section, {})
                 self._activate(one, loaded, settings_from(loaded.model, one.section, section, self._origins))
-        for hook in spec.hook_names():
+        for hook in {*spec.hook_names(), *(name for name in vars(self._pluggy.hook) if name.startswith("brain_"))}:
             # pluggy keeps the one to call first at the end.
             implementations = reversed(getattr(self._pluggy.hook, hook).get_hookimpls())
             if calls := [(impl.plugin_name, impl) for impl in implementations]:
@@ -354,6 +367,8 @@ class PluginManager:
 
     def _activate(self, found: Found, loaded: Loaded, values: BaseModel | None) -> None:
         info = _info(found, "active", provides=provides(found, loaded))
+        if isinstance(enabled := getattr(values, "enabled", None), bool):
+            info.enabled = enabled
         self._infos.append(info)
         if loaded.tables is not None:
             self._owned_tables().add(info, loaded.tables)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import typer
     from pydantic import BaseModel
 
+    from brain_core import Brain
     from brain_core.placeholders import Json
     from brain_core.run import Run, StepRun
+    from brain_core.service import Service
     from brain_core.tables import Query, Tables
     from brain_core.trigger import Trigger
     from brain_core.workflow import Step
@@ -65,6 +67,15 @@ def brain_commands(app: typer.Typer, settings: Any) -> None:
     """Called when `brain` shows its help or meets a command that it does not have: add commands to `app`.
 
     A command of the core cannot be replaced. What is returned is ignored.
+    """
+
+
+@hookspec
+def brain_services(brain: Brain, settings: Any) -> list[Service]:  # type: ignore[empty-body]
+    """Called once when `brain daemon` starts, in a thread: return what is to be served within its process, or nothing.
+
+    A BrainError means that the daemon must not run. What else is raised, or more than `plugin_timeout` seconds, puts
+    the plugin in quarantine, and the daemon goes on.
     """
 
 

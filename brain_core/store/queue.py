@@ -96,7 +96,16 @@ async def claim(
 
 async def enqueue(db: Database, run: NewRun) -> UUID:
     """Insert a queued run and return its id; a run with that id that is there already stays as it is (G14)."""
-    await db.fetch(
+    await enqueue_new(db, run)
+    return run.run_id
+
+
+async def enqueue_new(db: Database, run: NewRun) -> bool:
+    """Do the same and say whether it is new.
+
+    After a lost reply a run that this very call has inserted may count as one that was there.
+    """
+    made = await db.fetch(
         "queue_enqueue",
         run.run_id,
         run.workflow,
@@ -110,7 +119,13 @@ async def enqueue(db: Database, run: NewRun) -> UUID:
         run.retry_of,
         run.previous_run_id,
     )
-    return run.run_id
+    return bool(made)
+
+
+async def trigger_of(db: Database, run_id: UUID) -> dict[str, Any] | None:
+    """Return what has started a run, empty when nobody said; None when there is no such run."""
+    row = await db.fetchrow("queue_trigger_of", run_id)
+    return None if row is None else decode(row["trigger"] or "{}")
 
 
 async def cancel_request(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -100,16 +101,21 @@ async def history(
     workflow: str | None = None,
     status: str | None = None,
     since: datetime | None = None,
+    trigger: UUID | None = None,
     limit: int = 20,
     before: tuple[datetime, UUID] | None = None,
 ) -> list[Run]:
-    """Return runs without their steps, the latest first.
+    """Return runs without their steps, the latest first; `trigger` is the id of the one that started them.
 
     `before` is (created_at, id) of the last run of the page before this one.
     """
     created, last = before or (_LAST_TIME, _LAST_ID)
     page = (created, last, since or _FIRST_TIME, limit)
-    if workflow is not None and status is not None:
+    if trigger is not None and status not in (None, "success"):
+        rows = await db.fetch("run_history_of_trigger_status", *page, workflow, trigger, status)
+    elif trigger is not None:
+        rows = await db.fetch("run_history_of_trigger", *page, workflow, trigger, status)
+    elif workflow is not None and status is not None:
         rows = await db.fetch("run_history_of_workflow_status", *page, workflow, status)
     elif workflow is not None:
         rows = await db.fetch("run_history_of_workflow", *page, workflow)
@@ -120,6 +126,11 @@ async def history(
     else:
         rows = await db.fetch("run_history", *page)
     return [_run(row) for row in rows]
+
+
+async def over(db: Database, run_ids: Sequence[UUID]) -> list[tuple[UUID, bool]]:
+    """Return those of some runs that have ended, are parked (True), or are not there (False)."""
+    return [(row["id"], row["there"]) for row in await db.fetch("run_over", list(run_ids))]
 
 
 async def counts(db: Database) -> dict[str, int]:

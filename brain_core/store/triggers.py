@@ -158,6 +158,12 @@ async def get(db: Database, name: str, *, unregistered: bool = False) -> Trigger
     return trigger_row(row)
 
 
+async def find(db: Database, name: str) -> TriggerRow | None:
+    """Return a trigger by its name, None when there is none."""
+    row = await db.fetchrow("trigger_get", name)
+    return None if row is None else trigger_row(row)
+
+
 async def list_all(db: Database) -> list[TriggerListing]:
     """Return every trigger that is not deleted, by name."""
     return [

@@ -26,7 +26,7 @@ class WorkerIdentity(NamedTuple):
     """A process that owns runs. `process_started` is the start time in the kernel's own unit; `lease` is in seconds."""
 
     id: UUID
-    kind: Literal["run", "daemon"]
+    kind: Literal["run", "daemon", "serve"]
     host: str
     boot_id: str
     pid_namespace: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
+
+from brain_core.placeholders import NOTHING
 
 from .conftest import House
 
@@ -48,15 +50,23 @@ SELECT to_json(text) FROM brain_keep.kept WHERE run_id = ($1::json ->> 'run')::u
 
 def install(house: House, monkeypatch: pytest.MonkeyPatch, migration: str = MIGRATION) -> None:
     """Install it for the processes of a house."""
+    more = {"migrations/0001_keep.sql": migration, "sql/keep.sql": STATEMENTS}
+    install_module(house, monkeypatch, "keep", MODULE, more)
+
+
+def install_module(
+    house: House, monkeypatch: pytest.MonkeyPatch, name: str, source: str, more: Mapping[str, str] = NOTHING
+) -> None:
+    """Install a plugin of one module for the processes of a house; `more` are other files beside it."""
     site = house.folder / "site"
-    about = site / "brain_keep-1.0.dist-info"
-    for folder, name, text in (
-        (site, "keep_plugin.py", MODULE),
-        (site / "migrations", "0001_keep.sql", migration),
-        (site / "sql", "keep.sql", STATEMENTS),
-        (about, "METADATA", "Metadata-Version: 2.1\nName: brain-keep\nVersion: 1.0\n\n"),
-        (about, "entry_points.txt", "[brain]\nkeep = keep_plugin\n"),
-    ):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    about = f"brain_{name}-1.0.dist-info"
+    files = {
+        f"{name}_plugin.py": source,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: brain-{name}\nVersion: 1.0\n\n",
+        f"{about}/entry_points.txt": f"[brain]\n{name} = {name}_plugin\n",
+    }
+    for path, text in (files | dict(more)).items():
+        file = site / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(site))

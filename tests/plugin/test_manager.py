@@ -275,3 +275,27 @@ def test_commands_that_fail_leave_nothing_behind(site: Any) -> None:
     assert site.brain("half").returncode == 2
     code = START + "import typer; app = typer.Typer(); print(manager.add_commands(app), len(app.registered_commands))"
     assert site.python(code).stdout == """["plugin 'fails': brain_commands raised OSError: no"] 1\n"""
+
+
+def test_a_plugin_may_have_hooks_of_its_own_for_others(site: Any) -> None:
+    site.install("guest", "@hookimpl(optionalhook=True)\ndef brain_their_routes(router):\n    router.append('mine')")
+    site.install("wrong", "@hookimpl(optionalhook=True)\ndef brain_their_routes(nothing): ...")
+    site.install("other", "@hookimpl\ndef brain_their_routes(router): ...")
+    done = site.python(
+        START
+        + """
+for name, call in sorted(manager.calls("brain_their_routes")):
+    routes = []
+    try:
+        call({"router": routes})
+    except KeyError as error:
+        print(name, "asks for", error)
+    else:
+        print(name, routes)
+print([(info.name, info.reason) for info in manager.plugins if info.state == "quarantined"])
+"""
+    )
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["guest ['mine']", "wrong asks for 'nothing'"]
+    assert lines[2].startswith("[('other', \"'brain_their_routes' is no hook of brain-core")

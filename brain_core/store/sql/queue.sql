@@ -119,6 +119,29 @@ WITH made AS (
 )
 SELECT id, pg_notify('brain', '') FROM made;
 
+-- name: queue_enqueue_many
+-- Inserts queued runs $1 of the triggers $2, which $3 (JSON) has started; an id that is there already stays as it is (G14).
+-- Returns those that are new, and the triggers that are active: in arrays, since a join would compare each with each.
+WITH asked AS MATERIALIZED (
+    SELECT a.run_id, a.trigger_id, a.trigger FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS a (run_id, trigger_id, trigger)
+), source AS MATERIALIZED (
+    SELECT t.id, t.workflow_name, t.file, t.host, t.digest, t.planned_steps, t.inputs
+    FROM brain.triggers AS t WHERE t.id = ANY (ARRAY(SELECT DISTINCT a.trigger_id FROM asked AS a)) AND t.state = 'active'
+), made AS (
+    INSERT INTO brain.runs
+        (id, created_at, status, workflow_name, file, host, digest, planned_steps, inputs, trigger, trigger_id)
+    SELECT a.run_id, statement_timestamp(), 'queued', s.workflow_name, s.file, s.host, s.digest, s.planned_steps, s.inputs,
+           a.trigger::json, s.id
+    FROM asked AS a JOIN source AS s ON s.id = a.trigger_id
+    ORDER BY a.run_id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), told AS MATERIALIZED (
+    SELECT pg_notify('brain', '') FROM (SELECT count(*) AS n FROM made) AS c WHERE c.n > 0
+)
+SELECT ARRAY(SELECT m.id FROM made AS m) AS made, ARRAY(SELECT s.id FROM source AS s) AS active,
+       (SELECT count(*) FROM told) AS told;
+
 -- name: queue_cancel
 -- Ends a run that waits as cancelled, with its deliveries ($3, and $4 for the workflow's own); asks the worker of one that
 -- runs. $2 the reason.
@@ -143,6 +166,10 @@ WITH asked AS (
     ON CONFLICT (run_id, receiver) DO NOTHING
 )
 SELECT status, pg_notify('brain', '') FROM asked;
+
+-- name: queue_trigger_of
+-- What has started a run.
+SELECT trigger FROM brain.runs WHERE id = $1;
 
 -- name: queue_status
 -- The status of a run.

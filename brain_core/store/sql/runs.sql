@@ -78,6 +78,29 @@ WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::times
   AND status = $6
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
+-- name: run_history_of_trigger
+-- The same for one trigger: $5 a workflow or null, $6 the trigger, $7 success or null. Not by the index on the status.
+-- include: run_columns
+WHERE trigger_id = $6 AND created_at <= $1::timestamptz AND created_at >= $3::timestamptz
+  AND ((created_at, id) < ($1::timestamptz, $2::uuid)) IS TRUE
+  AND ($5::text IS NULL OR workflow_name = $5) IS TRUE AND ($7::text IS NULL OR status = $7) IS TRUE
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_history_of_trigger_status
+-- The same for another status than success, which are few: by the index on the status.
+-- include: run_columns
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
+  AND status = $7 AND status <> 'success'
+  AND ($5::text IS NULL OR workflow_name = $5) IS TRUE AND (trigger_id = $6::uuid) IS TRUE
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: run_over
+-- Which of some runs have ended, are parked, or are not there.
+SELECT u.id, r.id IS NOT NULL AS there
+FROM unnest($1::uuid[]) AS u (id)
+LEFT JOIN LATERAL (SELECT o.id, o.status FROM brain.runs AS o WHERE o.id = u.id LIMIT 1) AS r ON true
+WHERE r.id IS NULL OR r.status IN ('success', 'failed', 'cancelled', 'parked');
+
 -- name: run_counts
 -- How many runs are in each status.
 SELECT status, count(*) AS runs FROM brain.runs GROUP BY status ORDER BY status;

@@ -1,0 +1,69 @@
+"""Pages of the history by a cursor: where the last run of a page stands, in a form that callers hand back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from brain_core.errors import UsageError
+from brain_core.store import runs, triggers
+from brain_core.store.codec import visible
+
+if TYPE_CHECKING:
+    from brain_core.run import Run
+    from brain_core.store.database import Database
+
+_FIRST_ID = UUID(int=0)
+MAX_LIMIT = 1_000
+
+
+async def history_page(
+    db: Database,
+    *,
+    workflow: str | None,
+    status: str | None,
+    trigger: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[Run], str | None]:
+    """Return a page and the cursor of the next one, as `Brain.history_page` says."""
+    if not 0 < limit <= MAX_LIMIT:
+        raise UsageError(f"limit is {limit}; it has to be 1 to {MAX_LIMIT:,}")
+    starts = [] if cursor is None else [_read(cursor)]
+    if until is not None:
+        starts.append((until, _FIRST_ID))
+    # What the database would refuse to look for is nowhere, either.
+    of = None if trigger is None else (await triggers.get(db, visible(trigger), unregistered=True)).id
+    # One more than is asked for tells whether there is a next page.
+    found = await runs.history(
+        db,
+        workflow=None if workflow is None else visible(workflow),
+        status=None if status is None else visible(status),
+        trigger=of,
+        since=since,
+        limit=limit + 1,
+        before=min(starts) if starts else None,
+    )
+    return found[:limit], _written(found[limit - 1]) if len(found) > limit else None
+
+
+def _written(run: Run) -> str:
+    text = f"{run.created_at.astimezone(UTC).isoformat()} {run.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        moment, _, run_id = text.partition(" ")
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None:
+            raise ValueError(moment)
+        return at, UUID(run_id)
+    except (ValueError, binascii.Error):
+        raise UsageError(f"'{cursor[:80]}' is no cursor; give the one that the page before came with") from None

@@ -1,0 +1,60 @@
+"""What services of plugins use beside the door: the open brain that they are given, what it answers, and its errors.
+
+To import this imports most of brain-core: do it where a service is made, not at the top of a plugin's first module.
+"""
+
+from __future__ import annotations
+
+from brain_core.app import Brain
+from brain_core.app.control import Cancelled
+from brain_core.app.following import RunEvent
+from brain_core.app.serving import Health, Started
+from brain_core.app.trigger_types import Described
+from brain_core.app.triggers import Listed, Triggers
+from brain_core.errors import (
+    BrainError,
+    ConfigError,
+    DatabaseError,
+    DatabaseUnreachable,
+    IdempotencyConflict,
+    InputError,
+    PluginError,
+    RunnerDied,
+    RunNotFound,
+    TriggerNotFound,
+    TriggerRefused,
+    UsageError,
+    WorkflowFileError,
+)
+from brain_core.plugin.info import PluginInfo
+from brain_core.store.enqueuer import Accepted
+from brain_core.store.fires import LedgerRow
+from brain_core.store.triggers import TriggerRow
+
+__all__ = [
+    "Accepted",
+    "Brain",
+    "BrainError",
+    "Cancelled",
+    "ConfigError",
+    "DatabaseError",
+    "DatabaseUnreachable",
+    "Described",
+    "Health",
+    "IdempotencyConflict",
+    "InputError",
+    "LedgerRow",
+    "Listed",
+    "PluginError",
+    "PluginInfo",
+    "RunEvent",
+    "RunNotFound",
+    "RunnerDied",
+    "Started",
+    "TriggerNotFound",
+    "TriggerRefused",
+    "TriggerRow",
+    "Triggers",
+    "UsageError",
+    "WorkflowFileError",
+]
