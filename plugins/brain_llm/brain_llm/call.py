@@ -40,6 +40,10 @@ MAX_ANSWER = 1_048_576
 """Characters of an answer, reasoning included."""
 
 
+MAX_TOKENS = 10**12
+"""A count over this is none: a server may say anything, and the row has to hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One thing said in a conversation, by the model or to it."""
@@ -192,7 +196,8 @@ def _judged(response: ModelResponse, hearing: Hearing, watch: Watch) -> Reply:
     if finish is None and refusal is None and not watch.done:
         raise faults.dropped(watch.endpoint, "the stream ended without saying that it is complete")
     usage = response.usage
-    counted = not getattr(usage, "unmeasured_requests", 0) and bool(usage.input_tokens or usage.output_tokens)
+    counts = (usage.input_tokens, usage.output_tokens)
+    counted = not getattr(usage, "unmeasured_requests", 0) and any(counts) and all(0 <= n <= MAX_TOKENS for n in counts)
     reasoning = hearing.reasoning or int((usage.details or {}).get("reasoning_tokens", 0))
     return Reply(
         text="".join(part.content for part in response.parts if isinstance(part, TextPart)),

@@ -81,7 +81,9 @@ class Client(httpx2.AsyncClient):
         kwargs.update(stream=True, follow_redirects=False)
         try:
             response = await super().send(request, **kwargs)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        except httpx2.ConnectTimeout:
+            raise faults.unreachable(endpoint, f"no connection within {CONNECT:g} s") from None
+        except httpx2.ConnectError as error:
             raise faults.unreachable(endpoint, _why(error)) from None
         except httpx2.TransportError as error:
             raise faults.dropped(endpoint, _why(error)) from None

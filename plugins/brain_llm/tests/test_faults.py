@@ -244,6 +244,20 @@ async def test_no_server_there(lab: Lab) -> None:
     assert [row["status"] for row in asked.calls] == ["failed"]
 
 
+async def test_a_connection_that_is_not_taken(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brain_llm.wire.CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first, socket.socket() as second:
+        # Nobody accepts, and one connection is all that may wait.
+        for one in (first, second):
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        asked = await lab.ask(provider_url=url, retries=0)
+    assert asked.error == (
+        f"no server answers at {url} (no connection within 0.3 s); start it, or set provider_url to where it is"
+    )
+
+
 async def test_an_unknown_model_names_the_nearest(lab: Lab) -> None:
     lab.server.models = ("scripted-1", "llama-3.3-70b", "qwen3:4b")
     lab.server.will(unknown_model(lab.server.models))

@@ -7,6 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 from brain_llm import asking
+from brain_llm.settings import LLMSettings
 
 from .conftest import Lab
 from .scripted import answers, drops, fails, says, says_and_stalls, says_then_drops
@@ -112,3 +113,27 @@ async def test_the_row_is_there_before_the_call_goes_out(lab: Lab) -> None:
     assert [(row["status"], row["prompt"], row["answer"], row["ended_at"]) for row in seen] == [
         ("open", "Say hello.", None, None)
     ]
+
+
+@pytest.mark.parametrize("after", ["0", "-5", "Mon, 01 Jan 2001 00:00:00 GMT"])
+async def test_a_server_that_asks_for_no_wait_is_not_asked_in_a_spin(lab: Lab, after: str) -> None:
+    again = fails(429, "at once", Retry_After=after)
+    lab.server.will(again, again, again, says("fine"))
+    asked = await lab.ask(retries=0)
+    assert asked.output == "fine"
+    assert [entry["waited"] for entry in asked.calls[0]["tried"]] == [0.05, 0.1, 0.2]
+
+
+async def test_what_is_nobodys_wish_waits_longer_each_time(lab: Lab) -> None:
+    lab.server.will(fails(500), fails(500), fails(500), says("fine"))
+    asked = await lab.ask(retries=3)
+    assert [entry["waited"] for entry in asked.calls[0]["tried"]] == [0.01, 0.02, 0.04]
+
+
+async def test_the_time_limit_of_the_settings_ends_a_step_that_has_none(lab: Lab) -> None:
+    assert (await lab.ask()).status == "success"  # what is imported late is there from here on
+    lab.server.will(says_and_stalls("half"))
+    asked = await lab.ask(LLMSettings(timeout=0.5))
+    limit = "the time limit of 0.5 s was reached"
+    assert asked.error == f"{limit}; set timeout= in the step, or timeout in [plugins.llm]"
+    assert [(row["status"], row["error"], row["answer"]) for row in asked.calls] == [("failed", limit, "half")]
