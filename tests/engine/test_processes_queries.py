@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from brain_core.engine.processes.asking import AT_ONCE
 from brain_core.engine.processes.pool import RunnerPool
 from brain_core.engine.queries import Queries
 from brain_core.engine.runner import Ask, StepReply, StepRequest
@@ -28,6 +29,8 @@ STATEMENTS = {
     "divide": "SELECT to_json(1 / ($1::json ->> 'by')::int)",
     "note": "INSERT INTO last_words VALUES ($1::json ->> 'said')",
     "lock": "SELECT to_json(1) FROM pg_advisory_lock(4242) WHERE $1::json IS NOT NULL",
+    "waiting": "SELECT to_json(count(*)) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE datname = current_database() AND objid = 4242 AND NOT granted AND $1::json IS NOT NULL",
 }
 
 
@@ -156,12 +159,47 @@ async def test_a_query_that_is_given_up_ends_and_the_step_goes_on(
 ) -> None:
     body = (
         "try:\n            await asyncio.wait_for(ctx.query('lock'), 0.2)\n"
-        "        except TimeoutError:\n            return await ctx.query('echo', {'n': 1})"
+        "        except TimeoutError:\n            pass\n"
+        # While the step goes on: its end would take the query along anyway.
+        "        while await ctx.query('waiting') != [0]:\n            pass\n"
+        "        return await ctx.query('echo', {'n': 1})"
     )
     async with db.session() as holder:
         await holder.connection.execute("SELECT pg_advisory_lock(4242)")
         assert decode((await reply_to(pool, flow, body, ask)).output or "") == [{"n": 1}]
         await waiting(db, 0)
+
+
+async def test_what_a_step_still_asks_when_it_ends_is_of_no_use_to_anybody(
+    pool: RunnerPool, flow: Callable[..., Path], ask: Ask, db: Database
+) -> None:
+    body = (
+        "global left\n        left = asyncio.ensure_future(ctx.query('lock'))\n"
+        "        while await ctx.query('waiting') != [1]:\n            pass"
+    )
+    async with db.session() as holder:
+        await holder.connection.execute("SELECT pg_advisory_lock(4242)")
+        assert (await reply_to(pool, flow, body, ask)).status == "success"
+        await waiting(db, 0)
+
+
+async def test_so_many_are_on_their_way_at_once_and_no_more(pool: RunnerPool, flow: Callable[..., Path]) -> None:
+    on_their_way = most = 0
+    full = asyncio.Event()
+
+    async def ask(name: str, values: str) -> str:
+        nonlocal on_their_way, most
+        on_their_way += 1
+        most = max(most, on_their_way)
+        if on_their_way == AT_ONCE:
+            full.set()
+        await full.wait()
+        on_their_way -= 1
+        return "[]"
+
+    body = "await asyncio.gather(*(ctx.query('echo', {'n': n}) for n in range(100)))"
+    assert (await reply_to(pool, flow, body, ask)).status == "success"
+    assert most == AT_ONCE
 
 
 async def test_a_step_that_is_cancelled_may_still_ask(
