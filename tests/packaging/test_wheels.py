@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -93,9 +94,11 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def core_alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    # Below /tmp itself and short: a socket's path has a limit, and the server's account has to get there.
-    base = Path(os.path.realpath(tmp_path_factory.mktemp("outside")))
+def core_alone(wheels: dict[str, Path]) -> Iterator[Installed]:
+    # Below /tmp itself and short: a socket's path has a limit. Not pytest's folder, which the next session that begins
+    # closes to the server's account.
+    base = Path(os.path.realpath(tempfile.mkdtemp(prefix="brain-out-")))
+    base.chmod(0o711)
     folder = base / "some where"
     folder.mkdir()
     installed = Installed(base / "venv", folder, base / "home")
@@ -103,6 +106,7 @@ def core_alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     installed.pip(wheels["brain_core"])
     yield installed
     installed.brain("db", "stop")
+    shutil.rmtree(base)
 
 
 @pytest.fixture(scope="session")
