@@ -318,3 +318,33 @@ async def test_a_serialization_failure_is_tried_again(database_url: str, tables:
     )
     async with open_tables(database_url, tables), await Database.open(database_url) as db:
         assert await Queries(db, Fixed(flaky=text)).ask("flaky", "{}") == "[3]"
+
+
+async def test_a_statement_without_an_answer_is_tried_so_often_and_no_more(database_url: str) -> None:
+    # A sequence counts what is undone, too.
+    slow = Fixed(slow="SELECT to_json(pg_sleep(60 * nextval('tried'))::text) WHERE $1::json IS NOT NULL")
+    async with await Database.open(database_url) as db, db.session() as session:
+        await session.connection.execute("CREATE SEQUENCE tried")
+        with pytest.raises(StepFailed, match="3 times"):
+            await Queries(db, slow, seconds=0.3).ask("slow", "{}")
+        assert await session.connection.fetchval("SELECT last_value FROM tried") == queries.TRIES
+
+
+async def test_statements_leave_connections_to_others(database_url: str) -> None:
+    """As many wait for a lock as may run at once; who holds it finds a connection all the same."""
+    waits = Fixed(waits="SELECT to_json(1) FROM pg_advisory_xact_lock(77) WHERE $1::json IS NOT NULL")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    async with (
+        await Database.open(database_url) as db,
+        await Database.open(database_url) as holder,
+        holder.session() as session,
+    ):
+        await session.connection.execute("SELECT pg_advisory_lock(77)")
+        ask = Queries(db, waits).ask
+        asked = [asyncio.ensure_future(ask("waits", "{}")) for _ in range(20)]
+        while await session.connection.fetchval(waiting) < queries.AT_ONCE:
+            pass
+        async with asyncio.timeout(20), db.session() as other:
+            assert await other.connection.fetchval(waiting) == queries.AT_ONCE
+        await session.connection.execute("SELECT pg_advisory_unlock(77)")
+        assert await asyncio.gather(*asked) == ["[1]"] * 20
