@@ -342,8 +342,9 @@ async def test_statements_leave_connections_to_others(database_url: str) -> None
         await session.connection.execute("SELECT pg_advisory_lock(77)")
         ask = Queries(db, waits).ask
         asked = [asyncio.ensure_future(ask("waits", "{}")) for _ in range(20)]
-        while await session.connection.fetchval(waiting) < queries.AT_ONCE:
-            pass
+        async with asyncio.timeout(30):
+            while await session.connection.fetchval(waiting) < queries.AT_ONCE:
+                pass
         async with asyncio.timeout(20), db.session() as other:
             assert await other.connection.fetchval(waiting) == queries.AT_ONCE
         await session.connection.execute("SELECT pg_advisory_unlock(77)")
