@@ -77,6 +77,8 @@ async def test_work_goes_on_when_it_is_back_and_results_are_kept(house: House, s
         runs = [await house.ended(run_id, daemon) for run_id in (held, *many)]
         assert {run.status for run in runs} == {"success"}
         assert all(step.attempt == 1 for run in runs for step in run.steps)
+        # Or it would be away for it all the time.
+        await _said(house, daemon, "the database is back", before + 1)
         many = [await house.queue(load) for _ in range(20)]
     for run_id in many:
         await house.ended(run_id, daemon)
