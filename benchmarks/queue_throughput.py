@@ -37,7 +37,7 @@ from brain.runs where workflow_name = $1
 
 async def work_off(connection: asyncpg.Connection, plan: Plan, number: int, pid: int) -> tuple[float, float]:
     """Queue runs and wait for their end; return runs a second and the CPU milliseconds that a run took the daemon."""
-    await connection.execute("truncate brain.runs, brain.step_runs, brain.deliveries")
+    await connection.execute("truncate brain.runs, brain.step_runs, brain.deliveries cascade")
     before = cpu_seconds(family(pid))
     await enqueue(connection, plan, number)
     await connection.execute("notify brain")
