@@ -13,6 +13,7 @@ from brain_core.placeholders import Json
 from brain_core.store.codec import decode, encode
 from brain_core.store.database import Database, NoAnswer
 from brain_core.store.plugin_statements import run_statement
+from brain_core.store.trouble import is_nobodys_fault
 from brain_core.tables import Query
 
 MAX_QUERY = 16 * 1024 * 1024
@@ -72,8 +73,7 @@ class Queries:
                 if now + pause > gives_up:
                     raise DatabaseUnreachable(f"statement '{name}': {error}") from error
             except DatabaseError as error:
-                # A deadlock or a serialization failure is nobody's fault: the same again.
-                transient = str(getattr(error.__cause__, "sqlstate", "")).startswith("40")
+                transient = is_nobodys_fault(error)
                 if not transient or tries == TRIES:
                     raise StepFailed(f"statement '{name}' failed: {error}") from error
                 tries += 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from brain_core.errors import DatabaseError, DatabaseUnreachable
+from brain_core.store.trouble import is_nobodys_fault
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
@@ -119,8 +120,7 @@ class Enqueuer:
                     _fail(batch, error)
                     return
             except DatabaseError as error:
-                # A deadlock or a serialization failure is nobody's fault: the same again.
-                again = str(getattr(error.__cause__, "sqlstate", "")).startswith("40")
+                again = is_nobodys_fault(error)
                 if not again and len(batch) == 1:
                     _fail(batch, error)
                     return

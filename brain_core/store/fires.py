@@ -12,6 +12,7 @@ from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.store.codec import decode
 from brain_core.store.queue import Claimed, claimed
 from brain_core.store.triggers import CatchUp, TriggerRow, trigger_row
+from brain_core.store.trouble import is_nobodys_fault
 
 if TYPE_CHECKING:
     from brain_core.store.database import Database
@@ -166,8 +167,7 @@ async def fire(db: Database, fires: Sequence[Fire], now: datetime | None, taker:
         except DatabaseUnreachable:
             raise
         except DatabaseError as error:
-            # A deadlock or a serialization failure is nobody's fault: the same again.
-            if str(getattr(error.__cause__, "sqlstate", "")).startswith("40") and tries < _RETRIES:
+            if is_nobodys_fault(error) and tries < _RETRIES:
                 tries += 1
                 continue
             if len(fires) > 1:

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from brain_core.errors import ClaimLost, DatabaseError, DatabaseUnreachable
 from brain_core.run import RunStatus, StepStatus
+from brain_core.store.trouble import is_nobodys_fault
 from brain_core.store.workers import WorkerIdentity
 
 if TYPE_CHECKING:
@@ -221,8 +222,7 @@ class Recorder:
                     _fail(batch, error)
                     return
             except DatabaseError as error:
-                # A deadlock or a serialization failure is nobody's fault: the same again.
-                if not str(getattr(error.__cause__, "sqlstate", "")).startswith("40"):
+                if not is_nobodys_fault(error):
                     if len(batch) == 1:
                         _fail(batch, error)
                         return

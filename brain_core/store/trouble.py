@@ -21,6 +21,11 @@ def is_lost(error: BaseException) -> bool:
     return not isinstance(error, ValueError)
 
 
+def is_nobodys_fault(error: BaseException) -> bool:
+    """Whether a statement met others (a deadlock, a serialization failure), so that the same again may succeed."""
+    return str(getattr(error.__cause__, "sqlstate", "")).startswith("40")
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says, on one line of bounded length."""
     if isinstance(error, OSError) and error.strerror and "\n" not in error.strerror:

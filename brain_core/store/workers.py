@@ -11,6 +11,7 @@ from uuid import UUID
 
 from brain_core.errors import DatabaseError
 from brain_core.run import WORKFLOW_RECEIVER, RunStatus
+from brain_core.store.trouble import is_nobodys_fault
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -124,7 +125,7 @@ async def settle(
             break
         except DatabaseError as error:
             # A deadlock with another process that settles or observes is nobody's fault: the same again.
-            if not again or not str(getattr(error.__cause__, "sqlstate", "")).startswith("40"):
+            if not again or not is_nobodys_fault(error):
                 raise
     return [_settled(row) for row in rows]
 
