@@ -27,6 +27,10 @@ NOT_SETTINGS = ("THE_BRAIN_TEST_",)
 Values = dict[str, Any]
 SHORT = "short"
 """Stands for the origin of what a plugin's own variable gives, such as THE_BRAIN_LLM_MODEL."""
+SECRETS = ("api_token", "master_key")
+"""Settings that are shown to nobody, and that workflow code does not find in its environment."""
+MIN_API_TOKEN = 16
+MIN_MASTER_KEY = 32
 
 
 def default_home() -> Path:
@@ -66,6 +70,13 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=default_home, description="Where the embedded PostgreSQL and other data of this user live."
     )
+    api_token: SecretStr | None = Field(
+        default=None, description="The token that clients of an API which a plugin serves have to show."
+    )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="What keys and secrets for others are derived from; without it `master.key` in `home` is.",
+    )
     import_timeout: float = Field(default=30.0, gt=0, description="How long a workflow file may take to load.")
     plugin_timeout: float = Field(default=10.0, gt=0, description="How long a plugin may take to load.")
     hook_timeout: float = Field(default=10.0, gt=0, description="How long an event hook or `on_finished` may take.")
@@ -99,6 +110,23 @@ class Settings(BaseSettings):
         if "@" not in authority and ":" in authority and "@" in "".join([*more, rest]).partition("?")[0]:
             raise ValueError("its password holds '/', '?' or '#'; write them as %2F, %3F and %23")
         return url
+
+    @field_validator("api_token", mode="after")
+    @classmethod
+    def _token_can_be_sent(cls, token: SecretStr | None) -> SecretStr | None:
+        text = "x" * MIN_API_TOKEN if token is None else token.get_secret_value()
+        if len(text) < MIN_API_TOKEN:
+            raise ValueError(f"it has fewer than {MIN_API_TOKEN} characters; set THE_BRAIN_API_TOKEN to a longer one")
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("it holds what no header can carry; set THE_BRAIN_API_TOKEN to ASCII without spaces")
+        return token
+
+    @field_validator("master_key", mode="after")
+    @classmethod
+    def _key_cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < MIN_MASTER_KEY:
+            raise ValueError(f"it has fewer than {MIN_MASTER_KEY} characters; set THE_BRAIN_MASTER_KEY to a longer one")
+        return key
 
     @field_validator("home", mode="after")
     @classmethod
@@ -150,7 +178,7 @@ class LoadedSettings:
                 for key in type(value).model_fields:
                     yield f"{name}.{key}", getattr(value, key), self.origin(f"{name}.{key}")
             elif name != "plugins":
-                yield name, _shown(value), self.origin(name)
+                yield name, _shown(name, value), self.origin(name)
         yield "plugins.disable", self.settings.plugins.get("disable", []), self.origin("plugins.disable")
 
 
@@ -180,6 +208,16 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, start: Path | N
         return LoadedSettings(Settings(**merged), origins, file)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from None
+
+
+def forget_secrets() -> None:
+    """Take the secrets of the core out of the environment of this process, and so of those that it starts.
+
+    For processes that run workflow code. Who runs as the same user can read them elsewhere all the same.
+    """
+    secret = {PREFIX + name.upper() for name in SECRETS}
+    for variable in [name for name in os.environ if name.upper() in secret]:
+        del os.environ[variable]
 
 
 def _merge(below: Values, above: Values) -> Values:
@@ -317,12 +355,14 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     if not place:
         return f"the settings do not fit together: {message}"
-    shown = "" if name == "database_url" else f" is {first['input']!r}"
+    shown = "" if name in (*SECRETS, "database_url") else f" is {first['input']!r}"
     return f"setting {place}{shown}{where}: {message}"
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
+        if name != "database_url":
+            return "***"
         try:
             return split_password(value.get_secret_value(), mask="***")[0]
         except ConfigError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_core.app.services import Services
-from brain_core.config import load_settings
+from brain_core.config import forget_secrets, load_settings
 from brain_core.engine.carrying import Carrier
 from brain_core.engine.daemon import Daemon
 from brain_core.engine.deliver import Delivery
@@ -55,6 +55,7 @@ def new_spawner() -> Spawner:
 def runner_factory() -> Callable[[], LocalRunner]:
     """Import what runners need and return what makes one; called in the zygote."""
     settings = load_settings().settings
+    forget_secrets()
     plugins = PluginManager.load(settings)
     plugins.ready()
     return lambda: LocalRunner(

@@ -298,3 +298,19 @@ async def test_an_idle_daemon_asks_little(house: House, database_url: str) -> No
         beat, after = await counts()
         # A beat of 5 s makes 12 a minute, and 15 queries are allowed for them.
         assert after - commits - looks - 2 <= (beat - first) * 15 / 12 + 2
+
+
+LOOK = """
+class Look(Step):
+    def run(self, ctx):
+        return sorted(name for name in os.environ if name.startswith("THE_BRAIN_"))
+"""
+
+
+async def test_steps_do_not_find_the_secrets_of_the_core_in_their_environment(house: House) -> None:
+    daemon = await house.daemon(api_token="a" * 16, master_key="k" * 32)
+    run = await house.ended(await house.queue(house.flow("Look(name='one')", body=LOOK)), daemon)
+    (step,) = run.steps
+    assert isinstance(step.output, list)
+    assert "THE_BRAIN_HOME" in step.output
+    assert not {"THE_BRAIN_API_TOKEN", "THE_BRAIN_MASTER_KEY"} & set(step.output)
