@@ -1,0 +1,1 @@
+"""brain-http-api: start runs, watch them and take webhooks over HTTP."""

@@ -1,0 +1,1 @@
+"""Webhooks: the trigger type, its secrets, and what takes deliveries."""
