@@ -62,6 +62,7 @@ class Serving:
     _runners: Callable[[], Runner] | None = None
     _waiters: Waiters | None = None
     _accepts: Accepting | None = None
+    _master_key: bytes | None = None
 
     def __init__(
         self, settings: LoadedSettings, plugins: PluginManager, db: Database, server: EmbeddedServer | None
@@ -82,6 +83,17 @@ class Serving:
             if made._accepts is not None:
                 await made._accepts.drain()
             await db.close()
+
+    def derive_key(self, purpose: str) -> bytes:
+        """Return 32 bytes for a purpose, always the same ones: HMAC-SHA256 of it under the master key.
+
+        BrainError when the file that holds that cannot be read, or be made at the first need.
+        """
+        from brain_core.app.master_key import derived, master_key
+
+        if self._master_key is None:
+            self._master_key = master_key(self.loaded_settings.settings)
+        return derived(self._master_key, purpose)
 
     async def start_run(
         self,

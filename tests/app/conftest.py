@@ -32,7 +32,7 @@ workflow = Workflow(
 
 @pytest.fixture
 async def brain(database_url: str, tmp_path: Path) -> AsyncIterator[Brain]:
-    settings = load_settings({"database_url": database_url}, start=tmp_path)
+    settings = load_settings({"database_url": database_url, "home": tmp_path / "home"}, start=tmp_path)
     async with Brain.open(settings, PluginManager.load(settings.settings)) as opened:
         yield opened
 
