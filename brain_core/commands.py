@@ -47,6 +47,7 @@ __all__ = [
     "print_json",
     "read_since",
     "run_service",
+    "run_with_brain",
     "run_with_query",
     "run_with_query_at",
     "shorten",
@@ -77,6 +78,20 @@ def run_service(
     be_daemon(concurrency=concurrency, grace=grace, log_format=log_format, serve=services)
 
 
+def run_with_brain(work: Callable[[Brain], Awaitable[T]]) -> T:
+    """Open the configured brain, its tables and those of plugins up to date, do the work and return its answer.
+
+    What it raises comes out when everything is closed.
+    """
+    from brain_core.cli.session import with_brain
+
+    async def whole(brain: Brain) -> T:
+        await brain.tables.ready()
+        return await work(brain)
+
+    return with_brain(whole)
+
+
 def run_with_query(work: Callable[[Query], Awaitable[T]]) -> T:
     """Open the configured database, bring it and the tables of plugins up to date, do the work and return its answer.
 
@@ -91,10 +106,8 @@ def run_with_query(work: Callable[[Query], Awaitable[T]]) -> T:
 
 def run_with_query_at(work: Callable[[Query, datetime], Awaitable[T]]) -> T:
     """Do the same with work that is also given what is now by the database's clock, as `read_since` wants it."""
-    from brain_core.cli.session import with_brain
 
-    async def whole(brain: Brain) -> T:
-        await brain.tables.ready()
+    async def asked(brain: Brain) -> T:
         return await work(brain.tables.query(), await brain.clock())
 
-    return with_brain(whole)
+    return run_with_brain(asked)

@@ -6,9 +6,11 @@ trigger there as JSON, and asks time-based ones for their next instant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -17,11 +19,17 @@ from brain_core.origin import made_at
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a trigger is told when it has been registered: its own name, the workflow's, and the workflow file."""
+    """What a trigger is told when it has been registered: its own name, the workflow's, the workflow file, and its id.
+
+    `derive_key` is that of the brain: 32 bytes for a purpose. What only this trigger may have names `id` in its
+    purpose: the name is free again once it is unregistered.
+    """
 
     trigger: str
     workflow: str
     file: str
+    id: UUID
+    derive_key: Callable[[str], bytes] = field(repr=False, compare=False)
 
 
 class Trigger(BaseModel):
@@ -37,6 +45,12 @@ class Trigger(BaseModel):
 
     type_name: ClassVar[str]
     """The type's name, unique over all plugins, and the name of the field that chooses it."""
+
+    uses_keys: ClassVar[bool] = False
+    """Whether `on_register` derives keys: then nothing is registered while they cannot be derived."""
+
+    default_overlap: ClassVar[Literal["skip", "allow"]] = "skip"
+    """What --overlap is unless given. A type without instants that says "allow" takes every delivery, and no "skip"."""
 
     _defined_at: tuple[str, int] | None = PrivateAttr(default=None)
 

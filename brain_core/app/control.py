@@ -80,9 +80,9 @@ class Control:
         """Return the daemons that nobody has given up, each with the age of its last tick in seconds."""
         return await daemons(self._db)
 
-    async def has_daemon(self) -> bool:
-        """Whether there is a daemon that would run what is queued."""
-        return await has_daemon(self._db)
+    async def has_daemon(self, *, fires: bool = True) -> bool:
+        """Whether there is a daemon; without `fires` one that runs what is queued and fires nothing does as well."""
+        return await has_daemon(self._db, fires=fires)
 
     async def logs(self, id_prefix: str | None, *, follow: bool = False) -> AsyncIterator[Said]:
         """Yield what a run has said so far, in order; with `follow` go on until it has ended."""
@@ -109,23 +109,23 @@ class Control:
             await asyncio.sleep(LOOK_EVERY)
 
 
-async def daemons(db: Database) -> list[dict[str, Any]]:
-    """Return the daemons that nobody has given up.
+async def daemons(db: Database, *, fires: bool = True) -> list[dict[str, Any]]:
+    """Return the daemons that nobody has given up; without `fires` also those that only run what is queued.
 
     `fresh` ones have ticked lately. One whose process ran on this host and is `gone` is not, however short ago it
     ticked: nobody may be there to give it up.
     """
     found = []
-    for row in await daemon.daemons(db):
+    for row in await daemon.daemons(db, ["daemon"] if fires else ["daemon", "serve"]):
         boot, namespace, started = (row.pop(name) for name in ("boot_id", "pid_namespace", "process_started"))
         gone = is_dead(ProcessIdentity(row["host"], boot, namespace, row["pid"], started)) is True
         found.append({**row, "fresh": not gone and row["tick_age"] <= FRESH, "gone": gone})
     return found
 
 
-async def has_daemon(db: Database) -> bool:
-    """Whether there is a daemon that would run what is queued."""
-    return not all(one["gone"] for one in await daemons(db))
+async def has_daemon(db: Database, *, fires: bool = True) -> bool:
+    """Whether there is a daemon, as `Control.has_daemon` says."""
+    return not all(one["gone"] for one in await daemons(db, fires=fires))
 
 
 def _in_order(planned: Sequence[PlannedStep], rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:

@@ -79,9 +79,9 @@ def _make(file: Path) -> None:
         with open(fd, "wb") as opened:  # noqa: PTH123
             opened.write(os.urandom(_BYTES).hex().encode() + b"\n")
             opened.flush()
-            if os.geteuid() == 0:
+            owner = file.parent.stat()
+            if os.geteuid() == 0 and owner.st_uid != 0:
                 # Made by root in the home of another user, who has to read it.
-                owner = file.parent.stat()
                 os.fchown(fd, owner.st_uid, owner.st_gid)
             os.fsync(fd)
         with suppress(FileExistsError):

@@ -8,14 +8,14 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, TypeVar
 
 from brain_core.errors import BrainError, PluginError, TriggerRefused, UsageError, nearest
-from brain_core.schedule import NextAfter, last_until
+from brain_core.schedule import CatchUp, NextAfter, last_until
 from brain_core.trigger import Trigger
 from brain_core.workflow import name_problem
 
 if TYPE_CHECKING:
     from brain_core.engine.runner import Plan
     from brain_core.plugin.manager import PluginManager
-    from brain_core.store.triggers import TriggerRow
+    from brain_core.store.triggers import Overlap, TriggerRow
 
 T = TypeVar("T")
 
@@ -50,6 +50,21 @@ def ready_to_register(plugins: PluginManager, trigger: Trigger) -> Trigger:
     complete = asked(trigger, "with_defaults", lambda: trigger.with_defaults(settings))
     asked(complete, "check", complete.check)
     return complete
+
+
+def check_policies(kind: type[Trigger], catch_up: CatchUp | None, overlap: Overlap | None) -> None:
+    """Refuse policies that mean nothing to a type of trigger; None is what was not given."""
+    if kind.is_timed():
+        return
+    if catch_up is not None:
+        raise TriggerRefused(
+            f"--catch-up is about missed instants, and a trigger of the type {kind.type_name} has none; leave it out"
+        )
+    if overlap == "skip" and kind.default_overlap == "allow":
+        raise TriggerRefused(
+            f"--overlap skip is not for a trigger of the type {kind.type_name}: each delivery that it takes gets its "
+            "run; leave it out"
+        )
 
 
 def scheduled_by(plugins: PluginManager, plan: Plan) -> Trigger | None:

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 from brain_core.app.control import NOTHING_TOLD, has_daemon
 from brain_core.app.trigger_types import (
     Described,
+    check_policies,
     checked_name,
     described,
     first_after,
@@ -84,15 +85,20 @@ class Triggers:
         *,
         name: str | None = None,
         inputs: Mapping[str, Json] | None = None,
-        catch_up: CatchUp = "latest",
+        catch_up: CatchUp | None = None,
         catch_up_max: int | None = None,
-        overlap: Overlap = "skip",
+        overlap: Overlap | None = None,
     ) -> Registered:
         """Register a trigger for a loaded workflow; TriggerRefused, and nothing written, when the name is taken.
 
         `inputs` are values that the workflow accepts; what they leave out gets the workflow's default in each run.
+        Without an `overlap` the type's default counts. BrainError when the type needs keys that cannot be derived.
         """
         complete = ready_to_register(self._plugins, trigger)
+        check_policies(type(complete), catch_up, overlap)
+        if complete.uses_keys:
+            # A key that cannot be read refuses the registration, rather than be missed once it is there.
+            self._brain.derive_key("")
         now = await triggers.clock(self._db)
         new = triggers.NewTrigger(
             name=checked_name(name or plan.workflow),
@@ -104,9 +110,9 @@ class Triggers:
             inputs=dict(inputs or {}),
             planned_steps=[{"name": step.name, "type": step.type} for step in plan.steps],
             digest=plan.digest,
-            catch_up=catch_up,
+            catch_up=catch_up or "latest",
             catch_up_max=catch_up_max,
-            overlap=overlap,
+            overlap=overlap or complete.default_overlap,
             next_due_at=first_after(complete, now),
             sources=plan.sources,
             on_finished=plan.has_on_finished,
@@ -116,7 +122,7 @@ class Triggers:
             row = await triggers.register(self._db, new, now)
         except TriggerRefused:
             raise TriggerRefused(await self._taken(new.name)) from None
-        registration = Registration(row.name, row.workflow_name, row.file)
+        registration = Registration(row.name, row.workflow_name, row.file, row.id, self._brain.derive_key)
         return Registered(told(row, complete), lines_of(complete, "on_register", registration))
 
     async def get(self, name: str, *, unregistered: bool = False) -> Described:
@@ -180,9 +186,12 @@ class Triggers:
     ) -> Described:
         """Change a trigger from now on, by the row that was read of it; what is None stays.
 
-        `inputs` are texts from a command line.
+        `inputs` are texts from a command line. Another type brings its own default where "skip" was.
         """
         after = self._needed(row) if trigger is None else ready_to_register(self._plugins, trigger)
+        check_policies(type(after), catch_up, overlap)
+        if type(after).type_name != row.type and overlap is None and row.overlap == "skip":
+            overlap = after.default_overlap
         accepted = await self._accepted(row, inputs) if inputs else {}
         change = triggers.TriggerEdit(
             config=None if trigger is None else after.model_dump(mode="json"),
@@ -245,7 +254,7 @@ class Triggers:
         """
         run = await runs.get(self._db, run_id)
         watch(RunStarted(run))
-        if run.status == "queued" and not await has_daemon(self._db):
+        if run.status == "queued" and not await has_daemon(self._db, fires=False):
             note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
         told = NOTHING_TOLD
         while True:

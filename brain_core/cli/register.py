@@ -34,13 +34,17 @@ def register(
         typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input of its runs; may be repeated."),
     ] = None,
     catch_up: Annotated[
-        str,
-        typer.Option("--catch-up", metavar="POLICY", help="What becomes of missed instants: latest, none or all:N."),
-    ] = "latest",
+        str | None,
+        typer.Option(
+            "--catch-up",
+            metavar="POLICY",
+            help="What becomes of missed instants: latest, none or all:N.",
+        ),
+    ] = None,
     overlap: Annotated[
-        str,
+        str | None,
         typer.Option("--overlap", metavar="POLICY", help="While an earlier run of it goes on: skip or allow."),
-    ] = "skip",
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was registered as JSON.")] = False,
 ) -> None:
     """Make a workflow file run by itself, whenever its trigger says.
@@ -48,21 +52,22 @@ def register(
     Everything is checked before anything is written. Without an option that chooses a trigger the `schedule` of the
     workflow itself is used. Runs are started by `brain daemon`.
     """
-    from brain_core.app.trigger_types import checked_name
+    from brain_core.app.trigger_types import check_policies, checked_name
 
-    policy, most = read_catch_up(catch_up)
-    overlapping = read_overlap(overlap)
+    policy, most = (None, None) if catch_up is None else read_catch_up(catch_up)
+    overlapping = None if overlap is None else read_overlap(overlap)
     given = read_inputs(inputs or [])
     if name is not None:
         checked_name(name)
     brought, _ = brought_and_given(context)
     trigger, plan, accepted = _checked(context, file, given)
+    check_policies(type(trigger), policy, overlapping)
 
     async def work(brain: Brain) -> Registered:
         done = await brain.triggers.register(
             plan, trigger, name=name, inputs=accepted, catch_up=policy, catch_up_max=most, overlap=overlapping
         )
-        if not await brain.control.has_daemon():
+        if not await brain.control.has_daemon(fires=trigger.is_timed()):
             output.note("no daemon runs; start one: brain daemon")
         return done
 

@@ -46,7 +46,7 @@ def trigger(
         run = await brain.triggers.fire_now(name, given)
         queued.append(run)
         if not wait:
-            if not await brain.control.has_daemon():
+            if not await brain.control.has_daemon(fires=False):
                 output.note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
             return run
         from brain_core.cli.progress import Progress

@@ -225,6 +225,10 @@ def _check_trigger_type(one: type[Trigger]) -> None:
         raise Quarantine(
             f"trigger type '{name}' has no field '{name}', by which brain register chooses it (its fields: {has})"
         )
+    if one.default_overlap not in ("skip", "allow"):
+        raise Quarantine(
+            f"trigger type '{name}': default_overlap is {_shown(one.default_overlap)}, not 'skip' or 'allow'"
+        )
     if one.describe is Trigger.describe:
         raise Quarantine(f"trigger type '{name}' has no describe(); people see a trigger by what it returns")
 

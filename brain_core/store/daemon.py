@@ -66,9 +66,9 @@ async def is_eldest(db: Database, worker: UUID) -> bool:
     return bool(await db.fetchval("daemon_eldest") == worker)
 
 
-async def daemons(db: Database) -> list[dict[str, Any]]:
-    """Return the daemons that nobody has given up; `tick_age` is in seconds."""
-    return [dict(row) for row in await db.fetch("daemon_list")]
+async def daemons(db: Database, kinds: Sequence[str] = ("daemon",)) -> list[dict[str, Any]]:
+    """Return the workers of some kinds that nobody has given up; `tick_age` is in seconds."""
+    return [dict(row) for row in await db.fetch("daemon_list", list(kinds))]
 
 
 async def begin(

@@ -192,6 +192,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "trigger type 'xx' has no describe(); people see a trigger by what it returns",
         "",
     ),
+    "a trigger type with an unknown policy": (
+        {"source": TRIGGER.format(fields="type_name = 'x'\n    x: str\n    default_overlap = 'al'") + "    return [X]"},
+        "trigger type 'x': default_overlap is 'al', not 'skip' or 'allow'",
+        "",
+    ),
     "two trigger types with one field": (
         {
             "source": TRIGGER.format(fields="type_name = 'xxx'\n    xxx: str\n    at: str")

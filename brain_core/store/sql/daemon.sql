@@ -67,10 +67,10 @@ WHERE id = $2 AND worker_id = $1 AND claim = $3 AND status = 'running'
 RETURNING id;
 
 -- name: daemon_list
--- The daemons that nobody has given up, with the age of their last tick in seconds.
+-- The workers of some kinds that nobody has given up, with the age of their last tick in seconds.
 SELECT id, host, boot_id, pid_namespace, pid, process_started, version, started_at, concurrency,
        coalesce(in_hand, 0) AS in_hand,
        GREATEST(0, extract(epoch FROM clock_timestamp() - coalesce(tick_at, beat_at)))::float8 AS tick_age
 FROM brain.workers
-WHERE kind = 'daemon' AND stopped_at IS NULL
+WHERE kind = ANY ($1::text[]) AND stopped_at IS NULL
 ORDER BY started_at;

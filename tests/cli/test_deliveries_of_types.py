@@ -1,0 +1,140 @@
+"""Trigger types without instants: their policies, the keys that they derive, and commands that use the brain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from brain_core.engine.sweep import worker_identity
+from brain_core.store import daemon
+from brain_core.store.database import Database
+
+BELL = """
+from typing import ClassVar
+from brain_core import Trigger, hookimpl
+
+class Bell(Trigger):
+    type_name: ClassVar[str] = "bell"
+    uses_keys: ClassVar[bool] = True
+    default_overlap: ClassVar[str] = "allow"
+    bell: bool
+
+    def describe(self):
+        return "when the bell rings"
+
+    def on_register(self, registration):
+        assert "derive_key" not in repr(registration)
+        return [f"key {registration.derive_key(f'bell {registration.id}').hex()}"]
+
+class Knock(Trigger):
+    type_name: ClassVar[str] = "knock"
+    knock: bool
+
+    def describe(self):
+        return "when somebody knocks"
+
+@hookimpl
+def brain_trigger_types():
+    return [Bell, Knock]
+
+@hookimpl
+def brain_commands(app):
+    @app.command()
+    def ring(name: str):
+        "Print the key of a bell."
+        from brain_core.commands import emit, run_with_brain
+
+        async def work(brain):
+            row = await brain.registered(name, "bell")
+            return None if row is None else brain.derive_key(f"bell {row.id}").hex()
+
+        emit(f"key {run_with_brain(work)}")
+"""
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], database_url: str) -> dict[str, str]:
+    return {**environment, "THE_BRAIN_DATABASE_URL": database_url}
+
+
+def test_deliveries_overlap_and_their_keys_are_shown_once(brain: Any, ok: Any, with_plugin: Any) -> None:
+    installed = with_plugin(BELL)
+    text = ok("register", "plain.py", "--bell", env=installed)
+    assert text.splitlines()[0] == "registered  plain: plain when the bell rings"
+    assert text.splitlines()[-1] == ok("ring", "plain", env=installed).strip()
+    ok("register", "plain.py", "--knock", "--name", "knock", env=installed)
+    ok("register", "plain.py", "--knock", "--name", "both", "--overlap", "allow", env=installed)
+    ok("register", "plain.py", "--cron", "@daily", "--name", "daily", env=installed)
+    overlaps = {one["name"]: one["overlap"] for one in json.loads(ok("list", "--json", env=installed))}
+    assert overlaps == {"plain": "allow", "knock": "skip", "both": "allow", "daily": "skip"}
+    # Of another type from now on: a policy that it does not know goes, and what somebody has chosen stays.
+    for name, option, overlap in (
+        ("daily", "--bell", "allow"),
+        ("both", "--cron=@daily", "allow"),
+        ("knock", "--cron=@daily", "skip"),
+    ):
+        assert json.loads(ok("edit", name, option, "--json", env=installed))["overlap"] == overlap
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--bell", "--overlap", "skip"], "--overlap skip is not for a trigger of the type bell"),
+        (["--bell", "--catch-up", "latest"], "a trigger of the type bell has none; leave it out"),
+        (["--knock", "--catch-up", "all:3"], "a trigger of the type knock has none; leave it out"),
+    ],
+    ids=" ".join,
+)
+def test_policies_that_mean_nothing_to_a_type_are_refused(
+    arguments: list[str], part: str, brain: Any, files: Any, ok: Any, with_plugin: Any
+) -> None:
+    installed = with_plugin(BELL)
+    # No database: all this is known without one.
+    away = {**installed, "THE_BRAIN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = brain("register", "plain.py", *arguments, env=away)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert part in done.stderr
+    ok("register", "plain.py", arguments[0], env=installed)
+    before = ok("list", "--json", env=installed)
+    done = brain("edit", "plain", *arguments[1:], env=installed)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert part in done.stderr
+    assert ok("list", "--json", env=installed) == before
+
+
+def test_a_key_that_cannot_be_read_refuses_the_registration(
+    brain: Any, files: Any, ok: Any, with_plugin: Any, environment: dict[str, str], tmp_path: Any
+) -> None:
+    installed = with_plugin(BELL)
+    file = tmp_path / "home" / "brain" / "master.key"
+    file.parent.mkdir()
+    file.write_text("ab" * 32)
+    file.chmod(0o644)
+    done = brain("register", "plain.py", "--bell", env=installed)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"brain: error: {file} may be read or changed by others")
+    assert json.loads(ok("list", "--json", env=installed)) == []
+    # Who derives nothing does not mind.
+    ok("register", "plain.py", "--knock", env=installed)
+
+
+def test_a_worker_that_serves_runs_what_is_queued(brain: Any, files: Any, ok: Any, database_url: str) -> None:
+    ok("register", "plain.py", "--cron", "0 9 * * *")
+
+    async def serve() -> None:
+        db = await Database.open(database_url)
+        try:
+            await daemon.beat(db, worker_identity("serve", 3_600.0), 1, 0, 0.0, [])
+        finally:
+            await db.close()
+
+    asyncio.run(serve())
+    assert brain("trigger", "plain").stderr == ""
+    # It fires nothing.
+    assert brain("register", "plain.py", "--cron", "@daily", "--name", "b").stderr.endswith(
+        "no daemon runs; start one: brain daemon\n"
+    )
+    assert brain("daemon-status").returncode == 1
