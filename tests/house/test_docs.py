@@ -111,7 +111,8 @@ def _commands_shown(page: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_shown_exist(page):
-    from brain_llm.plugin import BRAIN_COMMANDS
+    from brain_http_api.plugin import BRAIN_COMMANDS as OF_HTTP_API
+    from brain_llm.plugin import BRAIN_COMMANDS as OF_LLM
     from typer.main import get_command
 
     from brain_core.cli.main import BUILT_IN, COMMANDS, app
@@ -120,7 +121,7 @@ def test_commands_shown_exist(page):
     for words in _commands_shown(page):
         if words[0] == "hello":  # of examples/plugin_hello
             continue
-        assert words[0] in {*COMMANDS, *BUILT_IN, *BRAIN_COMMANDS}, f"brain {words[0]}"
+        assert words[0] in {*COMMANDS, *BUILT_IN, *OF_HTTP_API, *OF_LLM}, f"brain {words[0]}"
         command = root.get_command(None, words[0])
         if inner := getattr(command, "commands", None):
             assert words[1] in inner or words[1].startswith("-"), f"brain {words[0]} {words[1]}"

@@ -13,6 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from email.parser import HeaderParser
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import pytest
 pytestmark = pytest.mark.wheels
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ("plugin_hello", "plugin_routes")
 FLOW = """\
 from brain_shell import ShellStep
 from brain_core import Workflow
@@ -89,7 +91,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.fail("uv is neither on PATH nor in .uv; the README's line puts it there")
     out = tmp_path_factory.mktemp("wheels")
     run([uv, "build", "-q", "--all-packages", "--out-dir", out], ROOT)
-    run([uv, "build", "-q", "--wheel", "--out-dir", out, "examples/plugin_hello"], ROOT)
+    for example in EXAMPLES:
+        run([uv, "build", "-q", "--wheel", "--out-dir", out, f"examples/{example}"], ROOT)
     return {file.name.partition("-")[0]: file for file in out.glob("*.whl")}
 
 
@@ -111,7 +114,7 @@ def core_alone(wheels: dict[str, Path]) -> Iterator[Installed]:
 
 @pytest.fixture(scope="session")
 def everything(core_alone: Installed, wheels: dict[str, Path]) -> Installed:
-    plugins = [wheels[name] for name in ("brain_llm", "brain_shell", "brain_plugin_hello")]
+    plugins = [wheels[name] for name in wheels if name != "brain_core"]
     core_alone.pip("--find-links", wheels["brain_core"].parent, *plugins)
     return core_alone
 
@@ -129,16 +132,16 @@ def _metadata(wheel: Path) -> list[str]:
 
 def test_every_member_of_the_workspace_has_a_wheel(wheels: dict[str, Path]) -> None:
     members = {file.parent.name for file in ROOT.glob("plugins/*/pyproject.toml")}
-    assert set(wheels) == {"brain_core", "brain_plugin_hello", *members}
+    assert set(wheels) == {"brain_core", *(f"brain_{example}" for example in EXAMPLES), *members}
 
 
 def test_migrations_sql_and_types_are_inside(wheels: dict[str, Path]) -> None:
     inside = _names(wheels["brain_core"])
     assert {f"brain_core/migrations/{file.name}" for file in (ROOT / "migrations").glob("*.sql")} <= inside
     assert {f"brain_core/store/sql/{file.name}" for file in (ROOT / "brain_core/store/sql").glob("*.sql")} <= inside
-    inside = _names(wheels["brain_llm"])
-    own = ROOT / "plugins" / "brain_llm" / "brain_llm"
-    assert {f"brain_llm/{file.relative_to(own)}" for file in own.rglob("*.sql")} <= inside
+    for name in ("brain_llm", "brain_http_api"):
+        own = ROOT / "plugins" / name / name
+        assert {f"{name}/{file.relative_to(own)}" for file in own.rglob("*.sql")} <= _names(wheels[name])
     for package, wheel in wheels.items():
         assert f"{package}/py.typed" in _names(wheel)
 
@@ -181,7 +184,7 @@ def test_core_alone_says_what_brings_shell_step(core_alone: Installed) -> None:
 def test_plugins_are_found_by_their_entry_points(everything: Installed) -> None:
     listed = json.loads(everything.brain("plugins", "list", "--json").stdout)
     assert {plugin["name"]: plugin["state"] for plugin in listed} == dict.fromkeys(
-        ["cron", "function", "llm", "shell", "hello"], "active"
+        ["cron", "function", "hello", "http_api", "llm", "routes", "shell"], "active"
     )
 
 
@@ -224,3 +227,31 @@ def test_the_outsider_brings_a_step_a_command_and_a_hook(everything: Installed) 
     assert ended["steps"][0]["output"] == "Good day, ann!"
     assert ended["id"] in log.read_text()
     assert json.loads(everything.brain("deliveries", "--json").stdout) == []
+
+
+def test_the_api_is_served_with_a_route_of_the_outsider(everything: Installed) -> None:
+    run_id = json.loads(everything.brain("run", "plain.py", "--json").stdout)["id"]
+    token = everything.brain("token", "create", "reader").stdout.strip()
+    given = {"THE_BRAIN_HOME": str(everything.home), "THE_BRAIN_HTTP_API_ENABLED": "true", "THE_BRAIN_HTTP_API_PORT": "0"}
+    with subprocess.Popen(
+        [everything.environment / "bin" / "brain", "serve"],
+        cwd=everything.folder,
+        env=clean() | given,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert serving.stderr is not None
+        try:
+            found = next(found for line in serving.stderr if (found := re.search(r"on http://(127\.0\.0\.1:\d+)", line)))
+            answers = []
+            for path in (f"/runs/{run_id}", "/badge/plain"):
+                connection = HTTPConnection(found[1], timeout=30)
+                connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+                answers.append(connection.getresponse().read().decode())
+                connection.close()
+        finally:
+            serving.terminate()
+            rest = serving.stderr.read()
+    assert serving.returncode == 0, rest
+    assert json.loads(answers[0])["steps"][0]["output"] == 1
+    assert "plain: success" in answers[1]
