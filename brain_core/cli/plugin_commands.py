@@ -12,7 +12,8 @@ from typer.main import get_group
 from brain_core.errors import BrainError
 
 _BUILT_IN = "brain_core.builtin."
-_DECLARED = re.compile(rb"^BRAIN_COMMANDS = (\{.*\})\r?$", re.MULTILINE)
+_DECLARED = re.compile(rb"^BRAIN_COMMANDS = (\{[^{}]*?),?\s*\}", re.MULTILINE)
+"""A table of texts, in JSON but for the comma that formatters put at its end."""
 
 
 def any_has(hook: str) -> bool:
@@ -27,8 +28,8 @@ def any_has(hook: str) -> bool:
 def declared() -> dict[str, str] | None:
     """Return the commands, with a line of help each, that plugins declare in the texts of their modules.
 
-    A plugin does by a line `BRAIN_COMMANDS = {"name": "help"}`, as JSON, in the module of its entry point. None when
-    one that may bring commands declares none: then only loading them all tells.
+    A plugin does by `BRAIN_COMMANDS = {"name": "help"}`, as JSON, in the module of its entry point. None when one
+    that may bring commands declares none: then only loading them all tells.
     """
     import json
 
@@ -38,7 +39,7 @@ def declared() -> dict[str, str] | None:
             continue
         match = _DECLARED.search(text or b"")
         try:
-            commands = json.loads(match[1]) if match else None
+            commands = json.loads(match[1] + b"}") if match else None
         except ValueError:
             commands = None
         if not isinstance(commands, dict) or not all(isinstance(line, str) for line in commands.values()):

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from brain_llm.plugin import BRAIN_COMMANDS as OF_PLUGINS
+from brain_http_api.plugin import BRAIN_COMMANDS as OF_HTTP_API
+from brain_llm.plugin import BRAIN_COMMANDS as OF_LLM
 
 from brain_core import __version__
 from brain_core.cli.main import BUILT_IN, COMMANDS
@@ -176,7 +177,7 @@ def test_completion_knows_the_lazy_commands(brain):
         env = {"_BRAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         return brain(env=env).stdout.split()
 
-    assert complete("brain ") == [*COMMANDS, *BUILT_IN, *OF_PLUGINS]
+    assert complete("brain ") == [*COMMANDS, *BUILT_IN, *OF_HTTP_API, *OF_LLM]
     assert complete("brain hi") == ["history"]
     assert complete("brain --ver") == ["--version"]
     assert complete("brain history --li") == ["--limit"]
@@ -203,8 +204,9 @@ def test_an_unexpected_exception_keeps_its_traceback(brain, with_plugin):
     assert done.stderr.endswith("ZeroDivisionError: bug\n")
 
 
-def test_declared_commands_are_in_the_help_and_nothing_is_loaded_for_them(brain, with_plugin):
-    env = with_plugin(COMMAND_PLUGIN + 'BRAIN_COMMANDS = {"greet": "Says hello, it says."}\n')
+@pytest.mark.parametrize("table", ['{"greet": "Says hello, it says."}', '{\n    "greet": "Says hello, it says.",\n}'])
+def test_declared_commands_are_in_the_help_and_nothing_is_loaded_for_them(brain, with_plugin, table):
+    env = with_plugin(COMMAND_PLUGIN + f"BRAIN_COMMANDS = {table}\n")
     done = brain("--help", env=env)
     assert "  greet  Says hello, it says." in done.stdout
     assert "imported" not in done.stderr

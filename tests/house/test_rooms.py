@@ -123,7 +123,8 @@ def test_sql_lives_in_sql_files():
 def test_sql_files_live_in_store_and_migrations():
     rooms = {_named(file.parent) for file in _tracked() if file.suffix == ".sql"}
     # A plugin has its own SQL in its own folders.
-    own = {f"plugins/brain_llm/brain_llm/{folder}" for folder in ("sql", "migrations")}
+    names = ("brain_http_api", "brain_llm")
+    own = {f"plugins/{name}/{name}/{folder}" for name in names for folder in ("sql", "migrations")}
     assert rooms <= {"brain_core/store/sql", "migrations"} | own
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from brain_http_api.settings import HttpApiSettings
 
 BRAIN_COMMANDS = {
-    "serve": "Serve the HTTP API.",
-    "openapi": "Print its OpenAPI.",
-    "token": "Its tokens.",
-    "webhook": "Webhooks.",
+    "serve": "Serve the HTTP API and run what is queued; fire nothing.",
+    "openapi": "Print the OpenAPI document of the HTTP API.",
+    "token": "Make, list and revoke tokens of the HTTP API.",
+    "webhook": "List webhooks and change their secrets.",
 }
 
 
