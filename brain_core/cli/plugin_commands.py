@@ -45,7 +45,7 @@ def declared() -> dict[str, str] | None:
         if not isinstance(commands, dict) or not all(isinstance(line, str) for line in commands.values()):
             return None
         found = {**commands, **found}
-    return found
+    return dict(sorted(found.items()))
 
 
 def _texts() -> Iterator[bytes | None]:

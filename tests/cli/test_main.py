@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_completion_knows_the_lazy_commands(brain):
         env = {"_BRAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         return brain(env=env).stdout.split()
 
-    assert complete("brain ") == [*COMMANDS, *BUILT_IN, *OF_HTTP_API, *OF_LLM]
+    assert complete("brain ") == [*COMMANDS, *BUILT_IN, *sorted([*OF_LLM, *OF_HTTP_API])]
     assert complete("brain hi") == ["history"]
     assert complete("brain --ver") == ["--version"]
     assert complete("brain history --li") == ["--limit"]
@@ -208,7 +209,7 @@ def test_an_unexpected_exception_keeps_its_traceback(brain, with_plugin):
 def test_declared_commands_are_in_the_help_and_nothing_is_loaded_for_them(brain, with_plugin, table):
     env = with_plugin(COMMAND_PLUGIN + f"BRAIN_COMMANDS = {table}\n")
     done = brain("--help", env=env)
-    assert "  greet  Says hello, it says." in done.stdout
+    assert re.search(r"^  greet +Says hello, it says\.$", done.stdout, re.MULTILINE)
     assert "imported" not in done.stderr
     done = brain("greet", "--who", "ann", env=env)
     assert (done.stdout, "imported" in done.stderr) == ("hello ann\n", True)

@@ -232,7 +232,8 @@ def test_the_outsider_brings_a_step_a_command_and_a_hook(everything: Installed) 
 def test_the_api_is_served_with_a_route_of_the_outsider(everything: Installed) -> None:
     run_id = json.loads(everything.brain("run", "plain.py", "--json").stdout)["id"]
     token = everything.brain("token", "create", "reader").stdout.strip()
-    given = {"THE_BRAIN_HOME": str(everything.home), "THE_BRAIN_HTTP_API_ENABLED": "true", "THE_BRAIN_HTTP_API_PORT": "0"}
+    given = {"THE_BRAIN_HOME": str(everything.home)}
+    given |= {"THE_BRAIN_HTTP_API_ENABLED": "true", "THE_BRAIN_HTTP_API_PORT": "0"}
     with subprocess.Popen(
         [everything.environment / "bin" / "brain", "serve"],
         cwd=everything.folder,
@@ -242,7 +243,8 @@ def test_the_api_is_served_with_a_route_of_the_outsider(everything: Installed) -
     ) as serving:
         assert serving.stderr is not None
         try:
-            found = next(found for line in serving.stderr if (found := re.search(r"on http://(127\.0\.0\.1:\d+)", line)))
+            lines = (re.search(r"on http://(127\.0\.0\.1:\d+)", line) for line in serving.stderr)
+            found = next(line for line in lines if line is not None)
             answers = []
             for path in (f"/runs/{run_id}", "/badge/plain"):
                 connection = HTTPConnection(found[1], timeout=30)
