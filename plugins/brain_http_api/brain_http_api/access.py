@@ -1,39 +1,19 @@
-"""Access: what the bearer of a token may do, and the dependencies by which routes ask for it."""
+"""Who may do what: the dependencies by which routes ask for a token and its right."""
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from brain_http_api.api import api_of
 from brain_http_api.problems import Problem, unauthenticated
+from brain_http_api.tokens import SCOPES, Access, Scope
 
-Scope = Literal["read", "run", "admin"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""From the least to the most; each holds those before it."""
+__all__ = ["SCOPES", "Access", "Admin", "Reader", "Scope", "Starter", "bearer_of", "needs"]
 
 _SCHEME = HTTPBearer(auto_error=False, description="A token: `brain token create`, or THE_BRAIN_API_TOKEN.")
-
-
-class Access(NamedTuple):
-    """What one token allows. `patterns` are of names of workflows (`*` any text, `?` one character); none means all.
-
-    A workflow that they leave out does not exist for the bearer.
-    """
-
-    name: str
-    scope: Scope
-    patterns: tuple[str, ...] = ()
-
-    def allows(self, scope: Scope) -> bool:
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
-
-    def sees(self, workflow: str) -> bool:
-        return not self.patterns or any(_compiled(pattern).fullmatch(workflow) for pattern in self.patterns)
 
 
 def bearer_of(request: Request) -> str:
@@ -67,9 +47,3 @@ def needs(scope: Scope) -> object:
 Reader = Annotated[Access, needs("read")]
 Starter = Annotated[Access, needs("run")]
 Admin = Annotated[Access, needs("admin")]
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(one, re.escape(one)) for one in pattern), re.DOTALL)
