@@ -25,7 +25,7 @@ from brain_core.cli.output import (
     table,
     visible,
 )
-from brain_core.cli.values import read_since
+from brain_core.cli.values import read_since, read_until
 from brain_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "one_line",
     "print_json",
     "read_since",
+    "read_until",
     "run_service",
     "run_with_brain",
     "run_with_query",

@@ -56,10 +56,10 @@ def read_since(text: str) -> When:
     return lambda now: given
 
 
-def read_until(text: str) -> When:
+def read_until(text: str, option: str = "--until") -> When:
     """Return the moment to come that `text` names: ISO 8601 (local time unless it says a zone), or a time from now.
 
-    UsageError says what is accepted; that the moment is over is said when it is asked for.
+    UsageError names the option and says what is accepted; that the moment is over is said when it is asked for.
     """
     ahead, given = timedelta(0), None
     if match := _AGO.fullmatch(text.strip().lower()):
@@ -69,7 +69,7 @@ def read_until(text: str) -> When:
             given = datetime.fromisoformat(text.strip()).astimezone()
         except (ValueError, OverflowError):
             raise UsageError(
-                f"--until {text!r} is neither a time from now (30s, 5m, 2h, 3d, 1w) nor a time "
+                f"{option} {text!r} is neither a time from now (30s, 5m, 2h, 3d, 1w) nor a time "
                 "(2026-05-01, 2026-05-01T08:00+02:00)"
             ) from None
 
@@ -77,9 +77,9 @@ def read_until(text: str) -> When:
         try:
             moment = given or now + ahead
         except OverflowError:
-            raise UsageError(f"--until {text!r} lies after all time; give a shorter time") from None
+            raise UsageError(f"{option} {text!r} lies after all time; give a shorter time") from None
         if moment <= now:
-            raise UsageError(f"--until {text!r} is over; give a time to come, such as 2h")
+            raise UsageError(f"{option} {text!r} is over; give a time to come, such as 2h")
         return moment
 
     return until
