@@ -28,7 +28,8 @@ from brain_core.errors import (
 )
 from brain_core.plugin.info import PluginInfo
 from brain_core.store.enqueuer import Accepted
-from brain_core.store.fires import LedgerRow
+from brain_core.store.fires import LedgerEntry, LedgerRow
+from brain_core.store.patterns import matches_any
 from brain_core.store.triggers import TriggerRow
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Health",
     "IdempotencyConflict",
     "InputError",
+    "LedgerEntry",
     "LedgerRow",
     "Listed",
     "PluginError",
@@ -57,4 +59,5 @@ __all__ = [
     "Triggers",
     "UsageError",
     "WorkflowFileError",
+    "matches_any",
 ]

@@ -1,4 +1,4 @@
-"""Pages of the history by a cursor: where the last run of a page stands, in a form that callers hand back."""
+"""Pages of the history and of the ledger by a cursor: where the last row of a page stands, for callers to hand back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from brain_core.errors import UsageError
-from brain_core.store import runs, triggers
+from brain_core.store import fires, runs, triggers
 from brain_core.store.codec import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brain_core.run import Run
     from brain_core.store.database import Database
+    from brain_core.store.fires import LedgerEntry
 
 _FIRST_ID = UUID(int=0)
 MAX_LIMIT = 1_000
@@ -24,6 +27,7 @@ async def history_page(
     db: Database,
     *,
     workflow: str | None,
+    workflows: Sequence[str] | None,
     status: str | None,
     trigger: str | None,
     since: datetime | None,
@@ -32,28 +36,62 @@ async def history_page(
     limit: int,
 ) -> tuple[list[Run], str | None]:
     """Return a page and the cursor of the next one, as `Brain.history_page` says."""
-    if not 0 < limit <= MAX_LIMIT:
-        raise UsageError(f"limit is {limit}; it has to be 1 to {MAX_LIMIT:,}")
-    starts = [] if cursor is None else [_read(cursor)]
-    if until is not None:
-        starts.append((until, _FIRST_ID))
+    before = _start(limit, cursor, until)
     # What the database would refuse to look for is nowhere, either.
     of = None if trigger is None else (await triggers.get(db, visible(trigger), unregistered=True)).id
     # One more than is asked for tells whether there is a next page.
     found = await runs.history(
         db,
         workflow=None if workflow is None else visible(workflow),
+        workflows=None if workflows is None else [visible(pattern) for pattern in workflows],
         status=None if status is None else visible(status),
         trigger=of,
         since=since,
         limit=limit + 1,
-        before=min(starts) if starts else None,
+        before=before,
     )
-    return found[:limit], _written(found[limit - 1]) if len(found) > limit else None
+    last = found[limit - 1] if len(found) > limit else None
+    return found[:limit], None if last is None else _written(last.created_at, last.id)
 
 
-def _written(run: Run) -> str:
-    text = f"{run.created_at.astimezone(UTC).isoformat()} {run.id}"
+async def fires_page(
+    db: Database,
+    *,
+    trigger: str | None,
+    workflows: Sequence[str] | None,
+    outcome: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[LedgerEntry], str | None]:
+    """Return a page and the cursor of the next one, as `Brain.fires_page` says."""
+    before = _start(limit, cursor, until)
+    found = await fires.page(
+        db,
+        trigger=None if trigger is None else (await triggers.get(db, visible(trigger), unregistered=True)).id,
+        workflows=None if workflows is None else [visible(pattern) for pattern in workflows],
+        outcome=None if outcome is None else visible(outcome),
+        since=since,
+        limit=limit + 1,
+        before=before,
+    )
+    last = found[limit - 1].row if len(found) > limit else None
+    return found[:limit], None if last is None else _written(last.due_at, last.trigger_id)
+
+
+def _start(limit: int, cursor: str | None, until: datetime | None) -> tuple[datetime, UUID] | None:
+    """Return where a page begins, None for the latest of all."""
+    if not 0 < limit <= MAX_LIMIT:
+        raise UsageError(f"limit is {limit}; it has to be 1 to {MAX_LIMIT:,}")
+    starts = [] if cursor is None else [_read(cursor)]
+    if until is not None:
+        starts.append((until, _FIRST_ID))
+    return min(starts) if starts else None
+
+
+def _written(at: datetime, last: UUID | str) -> str:
+    text = f"{at.astimezone(UTC).isoformat()} {last}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

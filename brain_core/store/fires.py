@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from brain_core.errors import DatabaseError, DatabaseUnreachable
 from brain_core.store.codec import decode
+from brain_core.store.patterns import like
 from brain_core.store.queue import Claimed, claimed
 from brain_core.store.triggers import CatchUp, TriggerRow, trigger_row
 from brain_core.store.trouble import is_nobodys_fault
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime.max.replace(tzinfo=UTC)
+_LAST_ID = UUID(int=2**128 - 1)
 _RETRIES = 5
 
 Outcome = Literal["fired", "merged", "skipped_overlap", "skipped_paused"]
@@ -107,6 +109,14 @@ class LedgerRow(NamedTuple):
         return self.until is not None and self.until.year == _LAST_TIME.year
 
 
+class LedgerEntry(NamedTuple):
+    """One outcome with the name and the workflow of its trigger."""
+
+    trigger: str
+    workflow: str
+    row: LedgerRow
+
+
 class Revision(NamedTuple):
     """What was in force for the instants in `(valid_from, valid_until]`; None: until now."""
 
@@ -191,6 +201,27 @@ async def ledger(
     """
     rows = await db.fetch("fires_ledger", trigger_id, since or _FIRST_TIME, limit, before or _LAST_TIME)
     return [LedgerRow(*row) for row in rows]
+
+
+async def page(
+    db: Database,
+    *,
+    trigger: UUID | None = None,
+    workflows: Sequence[str] | None = None,
+    outcome: str | None = None,
+    since: datetime | None = None,
+    limit: int = 20,
+    before: tuple[datetime, UUID] | None = None,
+) -> list[LedgerEntry]:
+    """Return outcomes of all triggers, unregistered ones included, or of one; the latest first.
+
+    `workflows` are patterns, of which the name of the trigger's workflow has to match one. `before` is (due_at,
+    trigger_id) of the last outcome of the page before this one.
+    """
+    patterns = None if workflows is None else [like(pattern) for pattern in workflows]
+    due_at, last = before or (_LAST_TIME, _LAST_ID)
+    rows = await db.fetch("fires_page", due_at, last, since, limit, trigger, patterns, outcome)
+    return [LedgerEntry(row[0], row[1], LedgerRow(*row[2:])) for row in map(tuple, rows)]
 
 
 async def revisions(db: Database, trigger_id: UUID) -> list[Revision]:

@@ -12,6 +12,7 @@ from uuid import UUID
 from brain_core.errors import RunNotFound
 from brain_core.run import PlannedStep, Run, RunStatus, StepRun
 from brain_core.store.codec import decode
+from brain_core.store.patterns import like, like_itself, matches_any
 from brain_core.store.statements import statement
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ async def history(
     db: Database,
     *,
     workflow: str | None = None,
+    workflows: Sequence[str] | None = None,
     status: str | None = None,
     since: datetime | None = None,
     trigger: UUID | None = None,
@@ -107,14 +109,24 @@ async def history(
 ) -> list[Run]:
     """Return runs without their steps, the latest first; `trigger` is the id of the one that started them.
 
+    `workflows` are patterns, of which the name of the workflow has to match one.
     `before` is (created_at, id) of the last run of the page before this one.
     """
     created, last = before or (_LAST_TIME, _LAST_ID)
     page = (created, last, since or _FIRST_TIME, limit)
-    if trigger is not None and status not in (None, "success"):
-        rows = await db.fetch("run_history_of_trigger_status", *page, workflow, trigger, status)
-    elif trigger is not None:
-        rows = await db.fetch("run_history_of_trigger", *page, workflow, trigger, status)
+    if workflows is not None and (not workflows or (workflow is not None and not matches_any(workflows, workflow))):
+        return []
+    patterns = None if workflows is None else [like(pattern) for pattern in workflows]
+    if trigger is not None:
+        of = patterns if workflow is None else [like_itself(workflow)]
+        name = "run_history_of_trigger" if status in (None, "success") else "run_history_of_trigger_status"
+        rows = await db.fetch(name, *page, of, trigger, status)
+    elif workflow is None and patterns is not None and status is None:
+        rows = await db.fetch("run_history_of_workflows", *page, patterns)
+    elif workflow is None and patterns is not None and status == "success":
+        rows = await db.fetch("run_history_of_workflows_successes", *page, patterns)
+    elif workflow is None and patterns is not None:
+        rows = await db.fetch("run_history_of_workflows_status", *page, patterns, status)
     elif workflow is not None and status is not None:
         rows = await db.fetch("run_history_of_workflow_status", *page, workflow, status)
     elif workflow is not None:

@@ -141,6 +141,38 @@ WHERE f.trigger_id = $1 AND f.due_at < $4
 ORDER BY f.trigger_id DESC, f.due_at DESC
 LIMIT $3;
 
+-- name: fires_page
+-- The latest outcomes before a (due, trigger) of as many triggers as have the latest one. $3 since when, or null: the stretch
+-- that reaches over it is among them; $5 a trigger, $6 patterns for its workflow, $7 an outcome, or null.
+WITH latest AS MATERIALIZED (
+    SELECT t.id, t.name, t.workflow_name, s.since
+    FROM brain.triggers AS t
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN $3::timestamptz IS NULL THEN '-infinity' ELSE
+                   coalesce((SELECT p.due_at
+                             FROM (SELECT b.due_at, b.until FROM brain.fires AS b
+                                   WHERE b.trigger_id = t.id AND b.due_at < $3
+                                   ORDER BY b.trigger_id DESC, b.due_at DESC LIMIT 1) AS p
+                             WHERE p.until >= $3), $3) END AS since OFFSET 0) AS s
+    CROSS JOIN LATERAL (
+        SELECT f.due_at FROM brain.fires AS f
+        WHERE f.trigger_id = t.id AND f.due_at <= $1::timestamptz AND f.due_at >= s.since
+          AND ((f.due_at, f.trigger_id) < ($1::timestamptz, $2::uuid)) IS TRUE
+          AND ($7::text IS NULL OR f.outcome = $7) IS TRUE
+        ORDER BY f.trigger_id DESC, f.due_at DESC LIMIT 1) AS l
+    WHERE ($5::uuid IS NULL OR t.id = $5) AND ($6::text[] IS NULL OR t.workflow_name LIKE ANY ($6))
+    ORDER BY l.due_at DESC, t.id DESC LIMIT $4
+)
+SELECT t.name, t.workflow_name, l.*
+FROM latest AS t CROSS JOIN LATERAL (
+    SELECT f.trigger_id, f.due_at, f.until, f.outcome, f.reason, f.run_id, f.revision, f.recorded_at
+    FROM brain.fires AS f
+    WHERE f.trigger_id = t.id AND f.due_at <= $1::timestamptz AND f.due_at >= t.since
+      AND ((f.due_at, f.trigger_id) < ($1::timestamptz, $2::uuid)) IS TRUE
+      AND ($7::text IS NULL OR f.outcome = $7) IS TRUE
+    ORDER BY f.trigger_id DESC, f.due_at DESC LIMIT $4) AS l
+ORDER BY l.due_at DESC, l.trigger_id DESC LIMIT $4;
+
 -- name: fires_revisions
 -- The revisions of a trigger, in their order.
 SELECT trigger_id, revision, type, config, state, catch_up, catch_up_max, overlap, valid_from, valid_until, reason

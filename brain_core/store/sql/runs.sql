@@ -78,12 +78,61 @@ WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::times
   AND status = $6
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
+-- part: workflow_names
+-- The names that workflows of runs have, each by one step down the index: there are few of them, and many runs.
+WITH RECURSIVE names AS (
+    (SELECT workflow_name AS name FROM brain.runs ORDER BY workflow_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.workflow_name FROM brain.runs AS r WHERE r.workflow_name > n.name ORDER BY r.workflow_name LIMIT 1)
+    FROM names AS n WHERE n.name IS NOT NULL
+), latest AS MATERIALIZED (
+
+-- name: run_history_of_workflows
+-- The same for the workflows that match one of the patterns $5: the latest of each, then the latest of them.
+-- include: workflow_names
+    SELECT l.created_at, l.id
+    FROM names AS n CROSS JOIN LATERAL (
+        SELECT r.created_at, r.id FROM brain.runs AS r
+        WHERE r.workflow_name = n.name AND (r.created_at, r.id) < ($1::timestamptz, $2::uuid)
+          AND r.created_at >= $3::timestamptz
+        ORDER BY r.workflow_name DESC, r.created_at DESC, r.id DESC LIMIT $4) AS l
+    WHERE n.name LIKE ANY ($5::text[])
+    ORDER BY l.created_at DESC, l.id DESC LIMIT $4
+)
+-- include: run_columns
+WHERE id = ANY (ARRAY (SELECT l.id FROM latest AS l))
+ORDER BY created_at DESC, id DESC;
+
+-- name: run_history_of_workflows_successes
+-- The same for the successful runs, which are most of them.
+-- include: workflow_names
+    SELECT l.created_at, l.id
+    FROM names AS n CROSS JOIN LATERAL (
+        SELECT r.created_at, r.id FROM brain.runs AS r
+        WHERE r.workflow_name = n.name AND (r.created_at, r.id) < ($1::timestamptz, $2::uuid)
+          AND r.created_at >= $3::timestamptz AND r.status IS NOT DISTINCT FROM 'success'
+        ORDER BY r.workflow_name DESC, r.created_at DESC, r.id DESC LIMIT $4) AS l
+    WHERE n.name LIKE ANY ($5::text[])
+    ORDER BY l.created_at DESC, l.id DESC LIMIT $4
+)
+-- include: run_columns
+WHERE id = ANY (ARRAY (SELECT l.id FROM latest AS l))
+ORDER BY created_at DESC, id DESC;
+
+-- name: run_history_of_workflows_status
+-- The same for another status than success, which are few: by the index on the status.
+-- include: run_columns
+WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
+  AND status = $6 AND status <> 'success' AND (workflow_name LIKE ANY ($5::text[])) IS TRUE
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
 -- name: run_history_of_trigger
--- The same for one trigger: $5 a workflow or null, $6 the trigger, $7 success or null. Not by the index on the status.
+-- The same for one trigger: $5 patterns for the workflow or null, $6 the trigger, $7 success or null. Not by the index on
+-- the status.
 -- include: run_columns
 WHERE trigger_id = $6 AND created_at <= $1::timestamptz AND created_at >= $3::timestamptz
   AND ((created_at, id) < ($1::timestamptz, $2::uuid)) IS TRUE
-  AND ($5::text IS NULL OR workflow_name = $5) IS TRUE AND ($7::text IS NULL OR status = $7) IS TRUE
+  AND ($5::text[] IS NULL OR workflow_name LIKE ANY ($5)) IS TRUE AND ($7::text IS NULL OR status = $7) IS TRUE
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_history_of_trigger_status
@@ -91,7 +140,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4;
 -- include: run_columns
 WHERE (created_at, id) < ($1::timestamptz, $2::uuid) AND created_at >= $3::timestamptz
   AND status = $7 AND status <> 'success'
-  AND ($5::text IS NULL OR workflow_name = $5) IS TRUE AND (trigger_id = $6::uuid) IS TRUE
+  AND ($5::text[] IS NULL OR workflow_name LIKE ANY ($5)) IS TRUE AND (trigger_id = $6::uuid) IS TRUE
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: run_over
