@@ -53,9 +53,12 @@ class _Place(NamedTuple):
         return self._replace(position=step.position, attempt=step.attempt)
 
 
-async def follow(db: Database, run_id: UUID, after: str | None) -> AsyncIterator[RunEvent]:
-    """Yield the events of a run, as `Brain.events` says."""
-    place = _Place(0, -1, 0, "") if after is None else _read(after)
+def follow(db: Database, run_id: UUID, after: str | None) -> AsyncIterator[RunEvent]:
+    """Return the events of a run, as `Brain.events` says; what is no id is said before the first is asked for."""
+    return _follow(db, run_id, _Place(0, -1, 0, "") if after is None else _read(after))
+
+
+async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[RunEvent]:
     while True:
         # The steps first: what was said before a step's end is then read with it.
         status, steps = await runs.progress(db, run_id, (place.position, place.attempt))
