@@ -38,20 +38,19 @@ class Folders:
             )
         way = _way(path)
         candidates = [way] if way.is_absolute() else [folder / way for folder in self._named]
-        inside = False
+        led_out = False
         for candidate in candidates:
             if not _within(candidate, (*self._named, *self.folders)):
-                continue
+                raise _refused(path)
             # Not Path.resolve(), which raises where links lead in a circle.
             found = Path(os.path.realpath(candidate))
-            if not _within(found, self.folders):
-                continue
-            inside = True
-            if _is_workflow_file(found):
+            inside = _within(found, self.folders)
+            if inside and _is_workflow_file(found):
                 return found
-        if inside:
-            raise Problem(404, "not-found", f"no workflow file {_shown(path)} is in the folders whose files may be run")
-        raise _refused(path)
+            led_out = led_out or not inside
+        if led_out:
+            raise _refused(path)
+        raise Problem(404, "not-found", f"no workflow file {_shown(path)} is in the folders whose files may be run")
 
 
 def folders_of(given: Iterable[Path] | None, configuration: Path | None) -> Folders:
@@ -62,7 +61,8 @@ def folders_of(given: Iterable[Path] | None, configuration: Path | None) -> Fold
     base = None if configuration is None else configuration.absolute().parent
     if given is None:
         return Folders(() if base is None else (base,))
-    return Folders((base or Path.cwd()) / folder.expanduser() for folder in given)
+    # Not Path.expanduser(), which raises for a user who is not there.
+    return Folders((base or Path.cwd()) / os.path.expanduser(folder) for folder in given)  # noqa: PTH111
 
 
 def _way(path: str) -> PurePath:
