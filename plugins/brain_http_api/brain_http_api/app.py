@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from brain_core import BrainError
 from brain_http_api.problems import MEDIA_TYPE, Problem, problem_of
 from brain_http_api.routes import ROUTERS
 
@@ -42,6 +43,8 @@ def create_app(api: Api | None = None, *, docs: bool = False, root_path: str = "
     if api is not None:
         _add_routes_of_plugins(app, api)
     app.add_exception_handler(Problem, _answer)
+    # By its name: what only the handler of all exceptions answers is raised again behind it.
+    app.add_exception_handler(BrainError, _answer)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _answer)

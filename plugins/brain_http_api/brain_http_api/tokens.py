@@ -14,7 +14,6 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
@@ -50,7 +49,10 @@ class Access(NamedTuple):
         return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
     def sees(self, workflow: str) -> bool:
-        return not self.patterns or any(_compiled(pattern).fullmatch(workflow) for pattern in self.patterns)
+        # Late: it comes with most of brain-core.
+        from brain_core.facade import matches_any
+
+        return not self.patterns or matches_any(self.patterns, workflow)
 
 
 def new_token() -> str:
@@ -106,7 +108,9 @@ class Tokens:
         if not (hmac.compare_digest(digest, stored) and row and row["valid"]):
             return None
         if row["note_use"] and token_id not in self._noting:
-            self._noting[token_id] = asyncio.create_task(self._note_use(token_id), name="http-api-token-used")
+            self._noting[token_id] = task = asyncio.create_task(self._note_use(token_id), name="http-api-token-used")
+            # Not by the task itself: one that is cancelled before it begins does nothing at all.
+            task.add_done_callback(lambda _: self._noting.pop(token_id, None))
         return Access(row["name"], row["scope"], tuple(row["patterns"]))
 
     async def close(self) -> None:
@@ -114,7 +118,8 @@ class Tokens:
         noting = list(self._noting.values())
         for task in noting:
             task.cancel()
-        await asyncio.gather(*noting, return_exceptions=True)
+        if noting:
+            await asyncio.wait(noting)
 
     async def _note_use(self, token_id: str) -> None:
         from brain_core import BrainError
@@ -124,25 +129,12 @@ class Tokens:
         except BrainError as error:
             # The next request tries again.
             logger.debug("the use of a token could not be noted: %s", error)
-        finally:
-            del self._noting[token_id]
 
     async def _soon(self, name: str, values: Mapping[str, Any]) -> list[Any]:
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._query(name, values)
         except TimeoutError:
-            # Late: it comes with most of brain-core.
             from brain_core.facade import DatabaseUnreachable
 
             raise DatabaseUnreachable(f"statement '{name}' had no answer within {PATIENCE:g} s") from None
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern as an expression that never goes back, so that no name takes long, whatever the pattern."""
-    first, *others = (re.escape(part).replace(r"\?", ".") for part in pattern.split("*"))
-    if not others:
-        return re.compile(first, re.DOTALL)
-    between = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
-    return re.compile(f"{first}{between}.*{others[-1]}", re.DOTALL)
