@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-from typing import TYPE_CHECKING
+import importlib
+import importlib.util
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from brain_core import BrainError
 from brain_http_api.api import Api
 from brain_http_api.app import create_app
-from brain_http_api.paths import Folders
+from brain_http_api.binding import is_local, listening_socket, most_connections, shown_address, tls_context
+from brain_http_api.front import Front
+from brain_http_api.listener import Listener
+from brain_http_api.paths import Folders, folders_of
+from brain_http_api.protocol import HttpProtocol, Wires
 from brain_http_api.tokens import ENVIRONMENT, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ssl
 
     from brain_core import Brain
     from brain_http_api.settings import HttpApiSettings
+
+logger = logging.getLogger("brain.http_api")
 
 
 class HttpService:
@@ -30,10 +37,10 @@ class HttpService:
     def __init__(self, brain: Brain, settings: HttpApiSettings) -> None:
         self._brain = brain
         self._settings = settings
-        self._serving: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> str:
-        """Listen; BrainError without a token, or when the address cannot be had."""
+        """Listen; BrainError without a token, or when the address, a folder or the TLS files cannot be had."""
         settings, brain = self._settings, self._brain
         given = brain.settings.api_token
         tokens = Tokens(brain.tables.query(), None if given is None else given.get_secret_value())
@@ -42,26 +49,80 @@ class HttpService:
                 f"the HTTP API does not start without a token: set {ENVIRONMENT} (at least 16 characters), "
                 "or make one: brain token create NAME --scope admin"
             )
-        self.api = Api(brain, settings, tokens, Folders(()))
+        self.api = Api(brain, settings, tokens, self._folders())
         app = create_app(self.api, docs=settings.docs, root_path=settings.root_path)
-        sock = socket.create_server((settings.host, settings.port))
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", http="httptools")
-        self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[sock]), name="http-api")
+        config = _config(Front(self.api, app, _hooks(self.api) or app), settings)
+        tls = self._tls()
+        most = self._most()
+        sock = await listening_socket(settings.host, settings.port)
+        # Nothing is waited for from here on: a start that is given up leaves no socket behind.
         host, port = sock.getsockname()[:2]
-        return f"on http://{host}:{port}"
+        self._listener = Listener(sock, config, Wires(settings), most=most, tls=tls)
+        if not (is_local(host) or tls or settings.trusted_proxies):
+            logger.warning(
+                "tokens can be read on their way: %s is reached from other machines, and there is neither TLS "
+                "(tls_cert, tls_key) nor a proxy for it (trusted_proxies)",
+                shown_address(host, port),
+            )
+        return f"on {'http' if tls is None else 'https'}://{shown_address(host, port)}"
 
     async def stop(self, grace: float) -> None:
         """Take nothing new, let what is in hand be answered within `grace`, cut the rest."""
-        if self._serving is not None:
+        if self._listener is not None:
             self.api.closing.set()
-            self._server.should_exit = True
-            await self._serving
+            await self._listener.stop(grace, self.api.cut)
+            await self.api.tokens.close()
+
+    def _folders(self) -> Folders:
+        found = folders_of(self._settings.workflows_dirs, self._brain.loaded_settings.file)
+        for folder in found.folders:
+            if not folder.is_dir():
+                raise BrainError(f"the HTTP API does not start: there is no folder '{folder}', see workflows_dirs")
+        return found
+
+    def _tls(self) -> ssl.SSLContext | None:
+        cert, key = self._settings.tls_cert, self._settings.tls_key
+        if cert is None or key is None:
+            return None
+        file = self._brain.loaded_settings.file
+        base = Path.cwd() if file is None else file.absolute().parent
+        return tls_context(base / cert.expanduser(), base / key.expanduser())
+
+    def _most(self) -> int:
+        wanted = self._settings.max_connections
+        most, files = most_connections(wanted)
+        if most < wanted:
+            logger.info(
+                "%d connections at once, not %d: this process may have %d files open (ulimit -n, LimitNOFILE)",
+                most,
+                wanted,
+                files,
+            )
+        return most
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: signals are the daemon's."""
+def _hooks(api: Api) -> Any:
+    if importlib.util.find_spec("brain_http_api.webhook.receive") is None:
+        return None
+    return importlib.import_module("brain_http_api.webhook.receive").Receiver(api)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+
+def _config(front: Front, settings: HttpApiSettings) -> uvicorn.Config:
+    """Return uvicorn's settings; it takes none from the environment, and says nothing."""
+    config = uvicorn.Config(
+        front,
+        http=HttpProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        forwarded_allow_ips="",
+        workers=1,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]
+    )
+    config.load()
+    return config

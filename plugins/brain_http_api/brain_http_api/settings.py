@@ -47,6 +47,8 @@ class HttpApiSettings(BaseModel):
     """How long a request line and headers may take to arrive."""
     body_timeout: float = Field(default=30.0, gt=0)
     """How long a body may take to arrive."""
+    send_timeout: float = Field(default=30.0, gt=0)
+    """How long a client may leave what is sent to it unread."""
     idle_timeout: float = Field(default=15.0, gt=0)
     """How long a connection stays open between two requests."""
     max_connections: int = Field(default=1_000, gt=0, le=60_000)

@@ -1,0 +1,408 @@
+"""HttpProtocol: one connection, with the bounds and deadlines that uvicorn has not.
+
+What comes in is cut before the parser sees it: one head, its body, and nothing more until that request is answered. So
+heads have a size and a deadline, requests that are sent ahead wait as bytes, and malformed ones are told why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from brain_http_api.headers import CLOSE, common_headers
+from brain_http_api.problems import MEDIA_TYPE, Problem
+from brain_http_api.targets import judged_target
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+    from brain_http_api.settings import HttpApiSettings
+
+logger = logging.getLogger("brain.http_api")
+
+LINGER = 1.0
+"""Seconds for which a connection is still read from after an answer that came before the end of the request: what is
+sent and not read would destroy that answer on its way."""
+SLOWEST = 8 * 1024
+"""Bytes a second: whoever reads an answer more slowly has stopped."""
+_LAST_LOOK = 0.05
+_PIECE = 16 * 1024
+
+_REQUEST_LINE = re.compile(rb"[A-Z][A-Z-]* [\x21-\x7e]+ HTTP/1\.[01]\r\n")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[\t\x20-\x7e\x80-\xff]*(?=\r\n)")
+
+# What uvicorn would say of connections is said by us, or in an answer.
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+
+
+class Wires(ServerState):
+    """The connections of a server. `refused` are those beyond the bound, which are told so and closed."""
+
+    def __init__(self, settings: HttpApiSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.refused: set[HttpProtocol] = set()
+        self.changed = asyncio.Event()
+
+    @property
+    def ours(self) -> list[HttpProtocol]:
+        return [connection for connection in self.connections if isinstance(connection, HttpProtocol)]
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """A connection. One that is `full` is one too many."""
+
+    def __init__(self, config: Config, wires: Wires, *, full: bool = False) -> None:
+        super().__init__(config, wires, {})
+        self.logger = _SILENT
+        self.access_log = False
+        self._wires = wires
+        self._settings = wires.settings
+        self._full = full
+        self._pending = bytearray()
+        self._searched = 0
+        self._line_seen = False
+        self._stage: Literal["head", "body", "answer"] = "head"
+        self._headed = self._whole = self._surplus = False
+        self._left: int | None = None
+        self._barren = 0
+        self._problem: Problem | None = None
+        self._ended = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._real = transport
+        super().connection_made(_Wire(transport, self))
+        self.client = _plain(self.client)
+        if self._full:
+            self._wires.connections.discard(self)
+            self._wires.refused.add(self)
+            self.refuse(Problem(503, "busy", "too many connections at once; try again later"))
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._cancel_deadlines()
+        self._pending.clear()
+        self._wires.refused.discard(self)
+        self._wires.changed.set()
+
+    def eof_received(self) -> None:
+        self.end(linger=False)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._ended:
+            self._pending += data
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._pending and not self._ended:
+            if self._stage == "answer":
+                if len(self._pending) > HIGH_WATER_LIMIT:
+                    self.flow.pause_reading()
+                return
+            if self._stage == "body":
+                self._take_body()
+            elif not self._take_head():
+                return
+
+    def _take_head(self) -> bool:
+        """Hand a head that is there as a whole to the parser; return whether there was one."""
+        self._unset_keepalive_if_required()
+        if self._deadline is None:
+            self._await_head()
+        pending = self._pending
+        if pending.startswith(b"\r\n") and (empty := _EMPTY_LINES.match(pending)):
+            # They are allowed between requests (RFC 9112, 2.2).
+            del pending[: empty.end()]
+            if not pending:
+                return False
+        if not self._line_seen and (doubt := self._doubt()):
+            self.refuse(Problem(400, "bad-request", doubt))
+            return False
+        end = pending.find(b"\r\n\r\n", self._searched)
+        if (len(pending) + 1 if end < 0 else end + 4) > self._settings.max_header:
+            detail = f"request line and headers are larger than {self._settings.max_header} bytes"
+            self.refuse(Problem(431, "headers-too-large", detail))
+            return False
+        if end < 0:
+            self._searched = max(0, len(pending) - 3)
+            return False
+        head = bytes(pending[: end + 4])
+        del pending[: end + 4]
+        self._searched, self._line_seen = 0, False
+        self._cancel_deadlines()
+        # Upgrades are not offered, which is said by not mentioning them; the parser would stop at them.
+        self._feed(_UPGRADE.sub(b"", head))
+        self._stage = "answer" if self._whole else "body"
+        return True
+
+    def _doubt(self) -> str | None:
+        """Say why what came can be no request, as soon as that is sure."""
+        pending = self._pending
+        if pending[0] == 0x16:
+            return "this port speaks HTTP without TLS; use http://"
+        if (end := pending.find(b"\n")) < 0 and pending[:1].isupper():
+            return None
+        line = bytes(pending[: end + 1])
+        if _REQUEST_LINE.fullmatch(line):
+            self._line_seen = True
+            return "this server is no proxy" if line.startswith(b"CONNECT ") else None
+        if b" HTTP/2" in line:
+            return "HTTP/2 is not spoken here; use HTTP/1.1"
+        return "this is no request of HTTP/1.1: its first line has to be METHOD /path HTTP/1.1"
+
+    def _take_body(self) -> None:
+        size = _PIECE if self._left is None else min(self._left, _PIECE)
+        piece = bytes(self._pending[:size])
+        del self._pending[:size]
+        self._barren += len(piece)
+        if self._left is not None:
+            self._left -= len(piece)
+        self._feed(piece)
+        if self._left is None and self._barren > max(_PIECE, self._settings.max_header):
+            self.refuse(Problem(431, "headers-too-large", "what comes between or after the chunks is too large"))
+        elif self._whole:
+            self._stage = "answer"
+            if self._surplus:
+                # Sent ahead after chunks, in one piece with them: where it begins is not known. The client sends it
+                # again when this connection is closed after the answer.
+                self.cycle.keep_alive = False
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError):
+                logger.exception("a request could not be taken")
+            self._problem = self._problem or Problem(400, "bad-request", f"the request is malformed: {error}")
+        if self._problem is not None:
+            self.refuse(self._problem)
+
+    # What the parser has found.
+
+    def on_message_begin(self) -> None:
+        if self._stage == "body":
+            self._surplus = True
+        else:
+            self._headed = self._whole = False
+            self._left, self._barren = None, 0
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._surplus:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What follows the chunks are no headers of the request, whatever their names.
+        if not self._headed:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._surplus:
+            return
+        self._headed = True
+        try:
+            self._judge()
+        except Problem as problem:
+            self._problem = problem
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._surplus:
+            self._barren = 0
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._surplus and self._problem is None:
+            self._whole = True
+            super().on_message_complete()
+
+    def _judge(self) -> None:
+        """Refuse what the parser lets through and what could be read in two ways."""
+        old = self.parser.get_http_version() == "1.0"
+        hosts: list[bytes] = []
+        codings: list[bytes] = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value.lower())
+            elif name == b"content-length":
+                self._left = int(value)
+        if len(hosts) > 1 or not (hosts or old):
+            raise Problem(400, "bad-request", "a request has to have one header Host")
+        if codings and (old or codings != [b"chunked"]):
+            raise Problem(400, "bad-request", "the only Transfer-Encoding is chunked, of HTTP/1.1")
+        if old:
+            self.expect_100_continue = False
+        self.url = judged_target(self.parser.get_method(), self.url)
+
+    def on_response_complete(self) -> None:
+        if not self._whole:
+            self.end()
+        if not self._ended:
+            self._stage = "head"
+            super().on_response_complete()
+            if self._pending:
+                self._unset_keepalive_if_required()
+                self.loop.call_soon(self._go_on)
+
+    # The ends of a connection.
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer outside of any application and close the connection; nothing when it has begun to answer."""
+        logger.debug("%s: %d %s", self.client, problem.status, problem.detail)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.end(linger=False)
+                return
+        self._real.write(_answer(problem))
+        self.end(linger=True)
+
+    def end(self, *, linger: bool | None = None) -> None:
+        """Close as soon as what is written has gone out, or has not in `send_timeout` seconds.
+
+        Where the client still sends (`linger`; unless given, when its request is not there as a whole), what comes is
+        read for a moment before that, and thrown away.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self._unset_keepalive_if_required()
+        self._cancel_deadlines()
+        self._pending.clear()
+        if not (self._stage == "body" if linger is None else linger):
+            self._close()
+            return
+        if self._real.can_write_eof():
+            self._real.write_eof()
+        self.flow.resume_reading()
+        self._deadline = self.loop.call_later(min(LINGER, self._settings.send_timeout), self._close)
+
+    def _close(self) -> None:
+        self._real.close()
+        self._deadline = self.loop.call_later(self._settings.send_timeout, self._real.abort)
+
+    def cut(self) -> None:
+        """Close at once, whatever is going on."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self._real.abort()
+
+    def shutdown(self) -> None:
+        """Close after the answer that is in hand; when there is none, after a last look for a request on its way."""
+        if self._ended:
+            return
+        if self._stage != "head":
+            self.cycle.keep_alive = False
+        elif not self._pending:
+            self.loop.call_later(_LAST_LOOK, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if self._stage == "head" and not self._pending:
+            self.end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._end_if_idle()
+
+    # Deadlines.
+
+    def _await_head(self) -> None:
+        self._deadline = self.loop.call_later(self._settings.header_timeout, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self._pending:
+            self.refuse(Problem(408, "timeout", "request line and headers did not arrive in time"))
+        else:
+            self.end()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _watch_writing(self) -> None:
+        waiting, seconds = self._real.get_write_buffer_size(), self._settings.send_timeout
+        self._write_deadline = self.loop.call_later(seconds, self._written, waiting - SLOWEST * seconds)
+
+    def _written(self, most: float) -> None:
+        if self._real.get_write_buffer_size() > most:
+            logger.debug("%s: does not read its answer", self.client)
+            self.cut()
+        else:
+            self._watch_writing()
+
+    def _cancel_deadlines(self) -> None:
+        for handle in (self._deadline, self._write_deadline):
+            if handle is not None:
+                handle.cancel()
+        self._deadline = self._write_deadline = None
+
+
+class _Wire(asyncio.Transport):
+    """The transport as uvicorn's parts have it: what closes it, closes it as the protocol does."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
+        super().__init__()
+        self._transport = transport
+        self._protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._protocol.end()
+
+    def is_closing(self) -> bool:
+        return self._protocol._ended or self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+
+def _answer(problem: Problem) -> bytes:
+    status = HTTPStatus(problem.status)
+    body = problem.body
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    headers += [*common_headers(), CLOSE]
+    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), lines, body)
+
+
+def _plain(client: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return an address of IPv4 as such when it comes as one of IPv6."""
+    if client is not None and client[0].startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(client[0]).ipv4_mapped
+        return client if mapped is None else (str(mapped), client[1])
+    return client
