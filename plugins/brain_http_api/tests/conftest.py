@@ -1,7 +1,8 @@
-"""A real server on a port of its own, over a database of the test's own, and clients of it; `house` for whole daemons."""
+"""A real server on its own port, over a database of the test's own, clients of it, and `brain` in all its forms."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from brain_core.store.queue import NewRun
 from brain_core.store.triggers import NewTrigger, TriggerRow
 
 # The fixtures of the core's own tests.
+from tests.cli.conftest import Brain as Command
+from tests.cli.conftest import brain, files, here
 from tests.daemon.conftest import House, house
 
-__all__ = ["ADMIN", "FLOW", "House", "Serve", "Served", "house", "serve", "served"]
+__all__ = ["ADMIN", "FLOW", "Command", "House", "Serve", "Served", "brain", "files", "here", "house", "serve", "served"]
 
 ADMIN = "the-token-of-the-environment"
 """The token of the environment, which may do everything."""
@@ -104,6 +107,23 @@ class Served:
             "next_due_at": _in_a_century(now),
         }
         return await triggers.register(self.brain.db, NewTrigger(name=name, **{**values, **more}), now)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
+    """What `brain` finds as its environment, as a process (`brain`) and in this one (`here`)."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("THE_BRAIN_", "NO_COLOR"))}
+    home = tmp_path / "home"
+    home.mkdir()
+    return {
+        **kept,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "THE_BRAIN_HOME": str(home / "brain"),
+        "THE_BRAIN_DATABASE_URL": database_url,
+        "COLUMNS": "100",
+        "PYTHONWARNINGS": "error",
+    }
 
 
 Serve = Callable[..., Awaitable[Served]]
