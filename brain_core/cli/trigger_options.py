@@ -192,6 +192,8 @@ def _annotation(one: FieldOption, about: Any) -> Any:
     told = f"{told} " if told else ""
     told += f"Makes a trigger of the type {one.type_name}." if one.chooses else f"Of the type {one.type_name}."
     kind = _core_of(about.annotation)
+    if kind is bool and one.chooses:
+        return Annotated[bool | None, typer.Option(one.option, help=told)]
     if kind is bool:
         return Annotated[bool | None, typer.Option(f"{one.option}/--no-{one.option[2:]}", help=told)]
     several = get_origin(kind) in (list, tuple, set, frozenset)

@@ -134,7 +134,8 @@ def test_closed_streams_do_no_harm(environment):
 
 def test_a_plugin_command_is_listed_and_runs(brain, with_plugin):
     env = with_plugin(COMMAND_PLUGIN)
-    assert "Commands of plugins:\n  greet  Say hello to somebody." in brain("--help", env=env).stdout
+    listed = brain("--help", env=env).stdout.partition("Commands of plugins:\n")[2]
+    assert re.search(r"^  greet +Say hello to somebody\.$", listed, re.MULTILINE)
     assert brain("greet", "--who", "ann", env=env).stdout == "hello ann\n"
     assert "did you mean 'greet'?" in brain("gret", env=env).stderr
     assert "imported" not in brain("history", "--help", env=env).stderr

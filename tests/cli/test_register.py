@@ -83,8 +83,8 @@ def test_the_schedule_of_the_file_is_used_and_its_fields_replaced(ok):
 
 BAD = [
     (["flow.py"], 2, "input 'n' (int) is required; give it with --input n=…"),
-    (["plain.py"], 2, "plain.py has no schedule of its own; give it --cron, or write schedule=… into the file"),
-    (["plain.py", "--timezone", "UTC"], 2, "has no schedule of its own; give it --cron"),
+    (["plain.py"], 2, "plain.py has no schedule of its own; give it one of --cron, --webhook, or write schedule=… into the file"),
+    (["plain.py", "--timezone", "UTC"], 2, "has no schedule of its own; give it one of --cron, --webhook"),
     (["plain.py", "--cron", "0 9 * *"], 1, "it has 4 fields, and five are needed"),
     (["plain.py", "--cron", ""], 1, "cron expression '': it is empty"),
     (["plain.py", "--cron", "61 * * * *"], 1, "minute 61 is out of range; it goes from 0 to 59"),
@@ -149,6 +149,8 @@ def test_without_the_cron_plugin_its_options_are_unknown(here, ok, files):
         "[plugins] disable leaves it out; see: brain plugins check cron"
     )
     assert "it may be one of a plugin that is not active (cron)" in here("register", "plain.py", "--timezone", "UTC")[2]
+    assert "has no schedule of its own; give it --webhook, or write" in here("register", "plain.py")[2]
+    (files / "brain.toml").write_text('[plugins]\ndisable = ["cron", "http_api"]\n')
     assert "no active plugin brings a trigger type (cron is disabled: " in here("register", "plain.py")[2]
     code, _, err = here("register", "own.py")
     assert code == 1

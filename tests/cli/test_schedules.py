@@ -79,7 +79,7 @@ WRONG = [
     (["watch", "--workflow", "plan"], 1, "nothing is registered for the workflow 'plan'; did you mean 'plain'?"),
     (["pause", "plain", "--until", "2020-01-01"], 2, "--until '2020-01-01' is over; give a time to come"),
     (["pause", "plain", "--until", "soon"], 2, "is neither a time from now"),
-    (["edit", "plain"], 2, "there is nothing to change; give at least one of --cron, --timezone, --catch-up"),
+    (["edit", "plain"], 2, "there is nothing to change; give at least one of --cron, --timezone, --webhook, --scheme"),
     (["edit", "plain", "--cron", "x"], 1, "cron expression 'x'"),
     (["edit", "plain", "-i", "n=1"], 2, "the workflow has no input 'n'"),
     (["trigger", "plain", "-i", "n=1"], 2, "the workflow has no input 'n'"),

@@ -244,6 +244,13 @@ def test_good_plugins_go_on_beside_all_the_wrong_ones(listed: dict[str, Any]) ->
         "cron": ["trigger cron", "settings plugins.cron", "commands"],
         "function": ["step function"],
         "aaa": ["step FineAaa"],
+        "http_api": [
+            "trigger webhook",
+            "settings plugins.http_api",
+            "tables brain_http_api",
+            "commands",
+            "services",
+        ],
         "llm": ["step llm", "settings plugins.llm", "tables brain_llm", "commands", "hook brain_run_facts"],
         "shell": ["step shell", "settings plugins.shell"],
         "zzz": ["step FineZzz"],
