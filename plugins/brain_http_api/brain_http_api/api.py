@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from brain_http_api.metrics import Metrics
+
 if TYPE_CHECKING:
     from brain_core import Brain
     from brain_http_api.paths import Folders
@@ -20,7 +22,7 @@ class Api:
     """The open brain, the settings, who may do what, which files may be run, and whether the server is closing.
 
     `closing` is set when the server takes nothing new any more: streams end then; `cut` when what still waits has to
-    answer with what there is.
+    answer with what there is. `streams` are the event streams that are open.
     """
 
     brain: Brain
@@ -29,6 +31,8 @@ class Api:
     folders: Folders
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
+    streams: set[object] = field(default_factory=set)
 
 
 def api_of(request: Request) -> Api:

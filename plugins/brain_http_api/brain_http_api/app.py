@@ -11,8 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from brain_core import BrainError
+from brain_http_api.bodies import told
 from brain_http_api.problems import MEDIA_TYPE, Problem, problem_of
 from brain_http_api.routes import ROUTERS
+from brain_http_api.routes.described import ProblemOut
+from brain_http_api.watching import Watched
 
 if TYPE_CHECKING:
     from brain_http_api.api import Api
@@ -20,16 +23,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("brain.http_api")
 
 _KINDS = {404: "not-found", 405: "method-not-allowed"}
-_MOST_TOLD = 5
-_FIELD = 80
+_TAGS = [
+    {"name": "runs", "description": "Start runs, watch them, and look at what has become of them."},
+    {"name": "triggers", "description": "What is registered, and what became of its instants."},
+    {"name": "server", "description": "How the server and its surroundings are."},
+]
+
+
+class _Application(FastAPI):
+    """The application, whose document names the form of its errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document["components"]["schemas"]
+            schemas["Problem"] = ProblemOut.model_json_schema()
+            # FastAPI's own form of what is invalid, which is said of every parameter, and which nothing here answers.
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            for path in document["paths"].values():
+                for operation in path.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        del operation["responses"]["422"]
+        return super().openapi()
 
 
 def create_app(api: Api | None = None, *, docs: bool = False, root_path: str = "") -> FastAPI:
     """Return the application. Without an `api` it can only tell its OpenAPI document."""
-    app = FastAPI(
+    app = _Application(
         title="brain-core",
         version="1",
         summary="Start workflows, watch them, and take webhooks.",
+        openapi_tags=_TAGS,
         docs_url="/docs" if docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if docs else None,
@@ -41,6 +66,7 @@ def create_app(api: Api | None = None, *, docs: bool = False, root_path: str = "
     for router in ROUTERS:
         app.include_router(router)
     if api is not None:
+        app.add_middleware(Watched, metrics=api.metrics)
         _add_routes_of_plugins(app, api)
     app.add_exception_handler(Problem, _answer)
     # By its name: what only the handler of all exceptions answers is raised again behind it.
@@ -76,7 +102,4 @@ async def _http(request: Request, error: Any) -> Response:
 
 
 async def _invalid(request: Request, error: Any) -> Response:
-    told = [
-        f"{'.'.join(str(part)[:_FIELD] for part in one['loc'])}: {one['msg']}" for one in error.errors()[:_MOST_TOLD]
-    ]
-    return await _answer(request, Problem(422, "invalid", "; ".join(told)))
+    return await _answer(request, Problem(422, "invalid", told(error.errors())))

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from brain_http_api.api import Api, api_of
+from brain_http_api.problems import RETRY_AFTER
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["server"])
 
 
 class HealthOut(BaseModel):
@@ -20,11 +21,11 @@ class HealthOut(BaseModel):
     daemon: bool
 
 
-@router.get("/health", responses={503: {"model": HealthOut, "description": "Not well."}})
+@router.get("/health", operation_id="health", responses={503: {"model": HealthOut, "description": "Not well."}})
 async def health(api: Annotated[Api, Depends(api_of)], response: Response) -> HealthOut:
     """Tell whether the database answers and a daemon ticks; 503 when one of them does not."""
     found = await api.brain.health()
     if not found.well:
         response.status_code = 503
-        response.headers["Retry-After"] = "5"
+        response.headers["Retry-After"] = str(RETRY_AFTER)
     return HealthOut(ok=found.well, database=found.database, daemon=found.daemon)

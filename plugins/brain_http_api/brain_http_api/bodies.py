@@ -1,0 +1,137 @@
+"""Bodies: what routes take, read and judged in the order that clients expect, after who they are.
+
+FastAPI reads a body before it looks at the token, and calls much JSON; so this does both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.message import Message
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import from_json
+
+from brain_http_api.problems import Problem
+
+MAX_KEY = 255
+_MOST_TOLD = 5
+_FIELD = 80
+# What may be a number that a float cannot hold; looked at closer then.
+_MAYBE_INFINITE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+# A `+` that was not written as %2B arrives as a space.
+_LOST_PLUS = re.compile(r"(?<=T)(.*) ([0-9]{2}:?[0-9]{2})")
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("give a time as text, such as 2026-05-01T08:00:00Z")
+    match = _LOST_PLUS.search(value)
+    text = value if match is None else f"{value[: match.start(2) - 1]}+{match[2]}"
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("this is no time; give ISO 8601, such as 2026-05-01T08:00:00Z") from None
+
+
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+"""A moment in ISO 8601; one without an offset is UTC."""
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RunIn(_Body):
+    """What to run, and whether to wait for it."""
+
+    workflow: str = Field(
+        min_length=1, description="The name that something is registered under, or the path of a workflow file."
+    )
+    inputs: dict[str, Any] = Field(default_factory=dict, description="As the workflow declares them.")
+    idempotency_key: Key | None = Field(default=None, description="The same key gives the same run.")
+    wait: bool = Field(default=True, description="Whether to answer when the run has ended.")
+    wait_timeout: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Seconds after which the run is answered as it is; `max_wait` unless given."
+    )
+
+
+class FireIn(_Body):
+    """Inputs for this run alone."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    idempotency_key: Key | None = Field(default=None, description="The same key gives the same run.")
+
+
+class CancelIn(_Body):
+    """Why a run is cancelled."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+
+
+class PauseIn(_Body):
+    """Until when a trigger is paused."""
+
+    resume_at: Moment | None = Field(default=None, description="A time to come; without it somebody has to resume it.")
+
+
+def body_of(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+    """Return a dependency: the body as this model. No body is an empty one where no field is needed."""
+    optional = not any(field.is_required() for field in model.model_fields.values())
+
+    async def read(request: Request) -> Body:
+        raw = await request.body()
+        if not raw and optional:
+            return model()
+        _check_type(request)
+        try:
+            return model.model_validate(_parsed(raw))
+        except ValidationError as error:
+            raise Problem(422, "invalid", told(error.errors(include_url=False))) from None
+
+    return read
+
+
+def documented(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that `body_of` reads."""
+    schema = model.model_json_schema()
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": bool(schema.get("required")), "content": content}}
+
+
+def told(errors: Any) -> str:
+    """Return the first errors of a validation as one line; values are left out, they may be secrets."""
+    lines = [f"{'.'.join(str(part)[:_FIELD] for part in one['loc'])}: {one['msg']}" for one in errors[:_MOST_TOLD]]
+    return "; ".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def _check_type(request: Request) -> None:
+    given = request.headers.getlist("content-type")
+    message = Message()
+    message["content-type"] = given[0] if len(given) == 1 else ""
+    charset = str(message.get_param("charset", "utf-8")).lower()
+    # Message calls what it cannot read text/plain.
+    if message.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
+        raise Problem(
+            415, "unsupported-media-type", "the body has to be JSON in UTF-8; send: Content-Type: application/json"
+        )
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        value = from_json(raw, allow_inf_nan=False)
+        if _MAYBE_INFINITE.search(raw):
+            json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise Problem(400, "bad-request", f"the body is not JSON that can be read: {error}") from None
+    return value

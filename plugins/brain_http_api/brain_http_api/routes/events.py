@@ -1,0 +1,39 @@
+"""`GET /runs/{id}/events`: what becomes of a run, as server-sent events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from brain_http_api.access import Reader
+from brain_http_api.api import Api, api_of
+from brain_http_api.routes.described import problems, text_answer
+from brain_http_api.routes.runs import RunId
+from brain_http_api.routes.seen import run_of, uuid_of
+from brain_http_api.streaming import EventStream, refuse_more
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get(
+    "/runs/{id}/events",
+    operation_id="follow_run",
+    response_class=Response,
+    responses=text_answer("text/event-stream", "Events until the run has ended or is parked.") | problems(404, 422),
+)
+async def follow_run(
+    access: Reader,
+    api: Annotated[Api, Depends(api_of)],
+    run_id: RunId,
+    after: Annotated[str | None, Query(description="The id of the last event that is known.")] = None,
+    last_event_id: Annotated[str | None, Header(description="The same; it counts when both are sent.")] = None,
+) -> Response:
+    """Stream what becomes of a run: `state`, `step`, `live`, `cut`, and `end` when nothing more comes.
+
+    Each but the last has an id; who sends the last one back goes on after it and misses nothing.
+    """
+    refuse_more(api)
+    events = api.brain.events(uuid_of(run_id), last_event_id or after or None)
+    await run_of(api, access, run_id)
+    return EventStream(api, events)

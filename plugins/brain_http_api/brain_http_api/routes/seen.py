@@ -1,0 +1,63 @@
+"""Seen: runs and triggers as far as they exist for a bearer. What its patterns leave out is told of in no way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from brain_core import facade
+from brain_http_api.problems import Problem
+
+if TYPE_CHECKING:
+    from brain_core import Run
+    from brain_core.facade import Described
+    from brain_http_api.access import Access
+    from brain_http_api.api import Api
+
+
+def uuid_of(run_id: str) -> UUID:
+    """Return the id of a run; a Problem for a text that is none. Beginnings of ids are for people at a terminal."""
+    try:
+        found = UUID(run_id)
+    except ValueError:
+        raise no_run(run_id) from None
+    if str(found) != run_id.lower():
+        raise no_run(run_id)
+    return found
+
+
+async def run_of(api: Api, access: Access, run_id: str) -> Run:
+    """Return a run with its steps; a Problem when it is not there for the bearer."""
+    try:
+        run = await api.brain.show(str(uuid_of(run_id)))
+    except facade.RunNotFound:
+        raise no_run(run_id) from None
+    if not access.sees(run.workflow):
+        raise no_run(run_id)
+    return run
+
+
+async def trigger_of(api: Api, access: Access, name: str, *, unregistered: bool = False) -> Described:
+    """Return a trigger; a Problem when it is not there for the bearer. `unregistered` as in `brain.triggers.get`."""
+    if "\0" in name:
+        raise no_trigger(name)  # the database does not even take it
+    try:
+        found = await api.brain.triggers.get(name, unregistered=unregistered)
+    except facade.TriggerNotFound as error:
+        if access.patterns:
+            # The error names the nearest one that there is.
+            raise no_trigger(name) from None
+        raise Problem(404, "not-found", str(error)) from None
+    if not access.sees(found.row.workflow_name):
+        raise no_trigger(name)
+    return found
+
+
+def no_run(run_id: str) -> Problem:
+    """Return the answer to the id of a run that is not there."""
+    return Problem(404, "not-found", f"there is no run {ascii(run_id[:80])[1:-1]}")
+
+
+def no_trigger(name: str) -> Problem:
+    """Return the answer to a name that nothing is registered under."""
+    return Problem(404, "not-found", f"nothing is registered as '{ascii(name[:80])[1:-1]}'")
