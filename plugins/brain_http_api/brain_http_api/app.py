@@ -58,7 +58,7 @@ def create_app(api: Api | None = None, *, docs: bool = False, root_path: str = "
         docs_url="/docs" if docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if docs else None,
-        root_path=root_path,
+        servers=[{"url": root_path}] if root_path else None,
         # An address with a slash more is another one: no redirects that carry a token elsewhere.
         redirect_slashes=False,
     )

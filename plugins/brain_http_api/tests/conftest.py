@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -29,7 +30,21 @@ from tests.cli.conftest import Brain as Command
 from tests.cli.conftest import brain, files, here
 from tests.daemon.conftest import House, house
 
-__all__ = ["ADMIN", "FLOW", "Command", "House", "Serve", "Served", "brain", "files", "here", "house", "serve", "served"]
+__all__ = [
+    "ADMIN",
+    "FLOW",
+    "Command",
+    "House",
+    "Serve",
+    "Served",
+    "brain",
+    "files",
+    "here",
+    "house",
+    "serve",
+    "served",
+    "until",
+]
 
 ADMIN = "the-token-of-the-environment"
 """The token of the environment, which may do everything."""
@@ -124,6 +139,20 @@ def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
         "COLUMNS": "100",
         "PYTHONWARNINGS": "error",
     }
+
+
+async def until(condition: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
+    """Wait until a condition, awaited where it is to be, holds; return what it has found."""
+    end = asyncio.get_running_loop().time() + limit
+    while True:
+        found = condition()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        if asyncio.get_running_loop().time() > end:
+            pytest.fail(f"waited in vain until {what}")
+        await asyncio.sleep(0.01)
 
 
 Serve = Callable[..., Awaitable[Served]]
