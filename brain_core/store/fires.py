@@ -220,7 +220,10 @@ async def page(
     """
     patterns = None if workflows is None else [like(pattern) for pattern in workflows]
     due_at, last = before or (_LAST_TIME, _LAST_ID)
-    rows = await db.fetch("fires_page", due_at, last, since, limit, trigger, patterns, outcome)
+    if outcome in (None, "fired") or trigger is not None or since is not None:
+        rows = await db.fetch("fires_page", due_at, last, since, limit, trigger, patterns, outcome)
+    else:
+        rows = await db.fetch("fires_page_of_outcome", due_at, last, limit, patterns, outcome)
     return [LedgerEntry(row[0], row[1], LedgerRow(*row[2:])) for row in map(tuple, rows)]
 
 

@@ -173,6 +173,14 @@ FROM latest AS t CROSS JOIN LATERAL (
     ORDER BY f.trigger_id DESC, f.due_at DESC LIMIT $4) AS l
 ORDER BY l.due_at DESC, l.trigger_id DESC LIMIT $4;
 
+-- name: fires_page_of_outcome
+-- The same for an outcome other than fired, over all triggers and without a since: by the index on those.
+SELECT t.name, t.workflow_name, f.trigger_id, f.due_at, f.until, f.outcome, f.reason, f.run_id, f.revision, f.recorded_at
+FROM brain.fires AS f JOIN brain.triggers AS t ON t.id = f.trigger_id
+WHERE f.outcome = $5 AND f.outcome <> 'fired' AND (f.due_at, f.trigger_id) < ($1::timestamptz, $2::uuid)
+  AND ($4::text[] IS NULL OR t.workflow_name LIKE ANY ($4)) IS TRUE
+ORDER BY f.due_at DESC, f.trigger_id DESC LIMIT $3;
+
 -- name: fires_revisions
 -- The revisions of a trigger, in their order.
 SELECT trigger_id, revision, type, config, state, catch_up, catch_up_max, overlap, valid_from, valid_until, reason
