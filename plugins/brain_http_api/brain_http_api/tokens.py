@@ -131,10 +131,16 @@ class Tokens:
             logger.debug("the use of a token could not be noted: %s", error)
 
     async def _soon(self, name: str, values: Mapping[str, Any]) -> list[Any]:
+        from brain_core.facade import BrainError, DatabaseError, DatabaseUnreachable
+
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._query(name, values)
         except TimeoutError:
-            from brain_core.facade import DatabaseUnreachable
-
             raise DatabaseUnreachable(f"statement '{name}' had no answer within {PATIENCE:g} s") from None
+        except DatabaseError:
+            raise
+        except BrainError as error:
+            # Of no client's making, and its text, which names the database, is for none.
+            logger.warning("tokens cannot be looked up: %s", error)
+            raise DatabaseUnreachable(str(error)) from error
