@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from brain_http_api.service import HttpService
 from brain_http_api.settings import HttpApiSettings
+from brain_http_api.tokens import digest_of, id_of, new_token
 
 from brain_core.app import Brain, new_runner
 from brain_core.config import load_settings
@@ -83,6 +84,20 @@ class Served:
     async def as_bearer(self, token: str | None) -> httpx2.AsyncClient:
         """Return a client with another token, or with none; closed with the server."""
         return await self.clients.enter_async_context(_client(self.url, token))
+
+    async def token(self, scope: str, *patterns: str, expires_at: datetime | None = None) -> str:
+        """Make a stored token and return it; its name is its id."""
+        token = new_token()
+        values = {
+            "id": id_of(token),
+            "name": id_of(token),
+            "digest": digest_of(token),
+            "scope": scope,
+            "patterns": list(patterns),
+            "expires_at": None if expires_at is None else expires_at.isoformat(),
+        }
+        await self.brain.tables.query()("http_api_token_create", values)
+        return token
 
     def flow(self, name: str = "flow", text: str = FLOW) -> Path:
         """Write a workflow file into the folder whose files may be run."""
