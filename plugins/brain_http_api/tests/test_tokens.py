@@ -1,77 +1,32 @@
-"""Tokens: stored hashed, compared by their bytes, refused from the moment on at which they end; and what they allow."""
+"""Tokens: stored hashed, compared by their bytes, refused from the moment on at which they end."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from brain_http_api import tokens as tokens_module
-from brain_http_api.access import Admin, Reader, Starter
-from brain_http_api.api import Api
-from brain_http_api.app import create_app
-from brain_http_api.paths import Folders
 from brain_http_api.plugin import brain_migrations
-from brain_http_api.settings import HttpApiSettings
-from brain_http_api.tokens import SCOPES, Access, Scope, Tokens, digest_of, id_of, new_token
+from brain_http_api.tokens import Access, Tokens, digest_of, id_of, new_token
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_core import StepFailed
 from brain_core.facade import DatabaseUnreachable
-from brain_core.testing import check_tables, open_tables
+from brain_core.testing import check_tables
 
-ENVIRONMENT = "the-token-of-the-environment"
-
-
-class Lab:
-    """The tables of the plugin in a database of the test's own; `asked` are the statements that were run, in order."""
-
-    def __init__(self, query: Any, connection: asyncpg.Connection[Any]) -> None:
-        self._query = query
-        self.connection = connection
-        self.asked: list[str] = []
-        self.tokens = Tokens(self.query, ENVIRONMENT)
-
-    async def query(self, name: str, values: Any = None) -> list[Any]:
-        self.asked.append(name)
-        rows: list[Any] = await self._query(name, values)
-        return rows
-
-    async def token(self, name: str = "ci", scope: Scope = "run", patterns: tuple[str, ...] = (), **more: Any) -> str:
-        """Make a token as the command does; what is given more is then written over it."""
-        token = new_token()
-        facts = {"id": id_of(token), "digest": digest_of(token), "name": name, "scope": scope, "expires_at": None}
-        (made,) = await self._query("http_api_token_create", {**facts, "patterns": list(patterns)})
-        assert made["state"] == "active"
-        if more:
-            # Past any rule of the table: time goes by in no other way.
-            await self.sql("ALTER TABLE brain_http_api.tokens DISABLE TRIGGER USER")
-            changed = ", ".join(f"{column} = clock_timestamp() + $2::interval" for column in more)
-            text = f"UPDATE brain_http_api.tokens SET created_at = '2020-01-01', {changed} WHERE id = $1"
-            await self.sql(text, id_of(token), *more.values())
-            await self.sql("ALTER TABLE brain_http_api.tokens ENABLE TRIGGER USER")
-        return token
-
-    async def sql(self, text: str, *args: Any) -> list[Any]:
-        rows: list[Any] = await self.connection.fetch(text, *args)
-        return rows
+from .stored_tokens import ENVIRONMENT, Lab, open_lab
 
 
 @pytest.fixture
 async def lab(database_url: str) -> AsyncIterator[Lab]:
-    async with open_tables(database_url, brain_migrations()) as query:
-        connection = await asyncpg.connect(database_url)
-        try:
-            made = Lab(query, connection)
-            yield made
-            await made.tokens.close()
-        finally:
-            await connection.close()
+    async with open_lab(database_url) as made:
+        yield made
 
 
 async def test_the_statements_are_as_they_have_to_be(database_url: str) -> None:
@@ -223,7 +178,14 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(lab: Lab, monke
     assert await lab.tokens.access(token) == Access("ci", "run")
 
 
-GOOD = {"id": "a" * 16, "digest": "0" * 64, "name": "x", "scope": "read", "patterns": [], "expires_at": None}
+GOOD: dict[str, Any] = {
+    "id": "a" * 16,
+    "digest": "0" * 64,
+    "name": "x",
+    "scope": "read",
+    "patterns": [],
+    "expires_at": None,
+}
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -291,151 +253,3 @@ async def test_a_name_is_free_when_its_token_has_expired(lab: Lab) -> None:
     assert [one["state"] for one in await lab.query("http_api_tokens")] == ["active", "expired"]
     await lab.query("http_api_token_make_room", {"name": "ci"})
     assert await lab.tokens.access(new) is not None
-
-
-@pytest.mark.parametrize("has", SCOPES)
-@pytest.mark.parametrize("wanted", SCOPES)
-def test_each_right_holds_those_before_it(has: Scope, wanted: Scope) -> None:
-    assert Access("x", has).allows(wanted) is (["read", "run", "admin"].index(has) >= SCOPES.index(wanted))
-
-
-@pytest.mark.parametrize(
-    ("patterns", "workflow", "sees"),
-    [
-        ((), "anything", True),
-        (("flow",), "flow", True),
-        (("flow",), "flows", False),
-        (("flow",), "Flow", False),
-        (("flow.*",), "flow.a", True),
-        (("flow.*",), "flowxa", False),
-        (("a?c",), "abc", True),
-        (("a?c",), "ac", False),
-        (("*",), "", True),
-        (("**a**",), "bab", True),
-        (("*ab",), "aab", True),
-        (("a*a",), "a", False),
-        (("a*b*c",), "a-b-b-c", True),
-        (("a*b*c",), "a-c-b", False),
-        (("x", "y*"), "yes", True),
-        (("x", "y*"), "no", False),
-        (("a%",), "ab", False),
-        (("a_",), "ab", False),
-        (("*a?*a*b",), "a" * 200, False),
-        (("*a" * 90 + "b",), "a" * 200, False),
-    ],
-)
-def test_patterns_say_which_workflows_there_are(patterns: tuple[str, ...], workflow: str, sees: bool) -> None:
-    assert Access("x", "admin", patterns).sees(workflow) is sees
-
-
-Ask = Callable[..., Any]
-
-
-@pytest.fixture
-async def ask(lab: Lab) -> Ask:
-    """Ask three routes of the application as any server would, with headers of raw bytes."""
-    app = create_app()
-    app.state.api = Api(None, HttpApiSettings(), lab.tokens, Folders(()))  # type: ignore[arg-type]
-
-    @app.get("/of-readers")
-    async def reads(access: Reader) -> str:
-        return access.name
-
-    @app.get("/of-starters")
-    async def starts(access: Starter) -> str:
-        return access.name
-
-    @app.get("/of-admins")
-    async def changes(access: Admin) -> str:
-        return access.name
-
-    async def asked(*headers: tuple[bytes, bytes], path: str = "/of-readers") -> tuple[int, dict[str, str], str]:
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
-        scope |= {"query_string": b"", "headers": list(headers), "http_version": "1.1", "scheme": "http"}
-        await app(scope, receive, send)
-        told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], told, b"".join(one.get("body", b"") for one in sent[1:]).decode()
-
-    return asked
-
-
-GIVEN = ENVIRONMENT.encode()
-BAD_HEADERS: dict[str, list[bytes]] = {
-    "none": [],
-    "empty": [b""],
-    "no token": [b"Bearer"],
-    "an empty token": [b"Bearer "],
-    "blanks": [b"Bearer    "],
-    "no scheme": [GIVEN],
-    "basic": [b"Basic YTpi"],
-    "basic with the token": [b"Basic " + GIVEN],
-    "a tab": [b"Bearer\t" + GIVEN],
-    "a tab more": [b"Bearer " + GIVEN + b"\t"],
-    "glued": [b"Bearer" + GIVEN],
-    "a colon": [b"Bearer: " + GIVEN],
-    "quoted": [b'Bearer "' + GIVEN + b'"'],
-    "two words": [b"Bearer " + GIVEN + b" more"],
-    "twice": [b"Bearer " + GIVEN, b"Bearer " + GIVEN],
-    "twice, the other wrong": [b"Bearer " + GIVEN, b"Bearer x"],
-    "two in one": [b"Bearer " + GIVEN + b", Bearer " + GIVEN],
-    "not ascii": [b"Bearer \xff\xfe\x80"],
-    "utf-8": ["Bearer naïve-日本".encode()],
-    "nul": [b"Bearer " + GIVEN + b"\0"],
-    "long": [b"Bearer " + b"x" * 100_000],
-    "a long scheme": [b"x" * 100_000 + b" " + GIVEN],
-    "of nobody": [b"Bearer " + new_token().encode()],
-    "upper case": [b"Bearer " + GIVEN.upper()],
-}
-
-
-async def test_credentials_that_are_none_are_401(ask: Ask) -> None:
-    for name, values in BAD_HEADERS.items():
-        status, headers, body = await ask(*((b"authorization", value) for value in values))
-        assert (status, headers.get("www-authenticate")) == (401, "Bearer"), name
-        assert headers["content-type"] == "application/problem+json", name
-        assert '"urn:brain-core:problem:unauthenticated"' in body, name
-        assert ENVIRONMENT not in body, name
-
-
-async def test_the_scheme_may_be_written_in_any_case(ask: Ask) -> None:
-    for scheme in (b"Bearer ", b"bearer ", b"BEARER   "):
-        assert (await ask((b"authorization", scheme + GIVEN)))[::2] == (200, '"environment"')
-
-
-async def test_a_token_without_the_right_is_403(lab: Lab, ask: Ask) -> None:
-    for scope in SCOPES:
-        token = await lab.token(scope, scope)
-        answers = [
-            await ask((b"authorization", b"Bearer " + token.encode()), path=path)
-            for path in ("/of-readers", "/of-starters", "/of-admins")
-        ]
-        assert [status for status, _, _ in answers] == [200 if scope in SCOPES[n:] else 403 for n in range(3)]
-        assert all('"urn:brain-core:problem:forbidden"' in body for status, _, body in answers if status == 403)
-
-
-async def test_while_the_database_is_away_it_is_503(lab: Lab, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    token = await lab.token()
-    monkeypatch.setattr(tokens_module, "PATIENCE", 0.1)
-    async with lab.connection.transaction():
-        await lab.sql("LOCK TABLE brain_http_api.tokens IN ACCESS EXCLUSIVE MODE")
-        status, headers, body = await ask((b"authorization", b"Bearer " + token.encode()))
-        assert (status, headers["retry-after"]) == (503, "5")
-        assert '"urn:brain-core:problem:database-away"' in body
-        assert (await ask((b"authorization", b"Bearer " + GIVEN)))[0] == 200
-
-
-async def test_a_database_that_refuses_is_no_fault_of_a_client_and_not_shown_to_it(lab: Lab, ask: Ask) -> None:
-    token = await lab.token()
-    await lab.sql("ALTER TABLE brain_http_api.tokens RENAME TO moved")
-    status, _, body = await ask((b"authorization", b"Bearer " + token.encode()))
-    assert status == 503
-    assert "brain_test_" not in body
-    assert "statement" not in body
