@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
-import pytest
 from brain_http_api.answers import WholeRunOut
 
 from brain_core.cli.shapes import run_shape
@@ -60,15 +59,12 @@ async def test_large_and_deep_outputs_are_whole(served: Served) -> None:
         assert answer.json()["steps"][0]["output"] == what
 
 
-@pytest.mark.parametrize(
-    "run_id", ["x", "{id:.8}", "{hex}", "00000000-0000-0000-0000-000000000000", "%C3%A9", "{id}%20", "9" * 5_000]
-)
-async def test_an_id_is_whole(served: Served, run_id: str) -> None:
+async def test_an_id_is_whole(served: Served) -> None:
     there = await served.queued()
-    path = f"/runs/{run_id.replace('{hex}', there.hex).replace('{id:.8}', str(there)[:8]).replace('{id}', str(there))}"
-    for method, of in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
-        answer = await served.client.request(method, path + of)
-        assert (answer.status_code, answer.json()["type"]) == (404, "urn:brain-core:problem:not-found")
+    for run_id in ("x", str(there)[:8], there.hex, str(UUID(int=0)), "%C3%A9", f"{there}%20", "9" * 5_000):
+        for method, of in (("GET", ""), ("GET", "/events"), ("POST", "/cancel")):
+            answer = await served.client.request(method, f"/runs/{run_id}{of}")
+            assert (answer.status_code, answer.json()["type"]) == (404, "urn:brain-core:problem:not-found")
 
 
 async def pages(client: httpx2.AsyncClient, **query: Any) -> list[str]:
@@ -108,35 +104,33 @@ async def test_pages_by_every_filter_and_of_what_a_token_sees(served: Served) ->
         assert len((await client.get(f"/runs?since={text}")).json()["runs"]) == 3
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
-        ("limit=0", 422),
-        ("limit=1001", 422),
-        ("limit=x", 422),
-        ("limit=" + "9" * 5_000, 422),
-        ("status=done", 422),
-        ("since=yesterday", 422),
-        ("since=1700000000", 422),
-        ("since=0001-01-01T00:00:00%2B14:00", 422),
-        ("until=9999-12-31T23:59:59-14:00", 422),
-        ("stauts=failed", 422),
-        ("cursor=x", 400),
-        ("cursor=%C3%A9", 400),
-        ("trigger=nothing", 404),
-        ("trigger=%00", 400),
-        ("workflow=%00", 400),
-        ("workflow=%ff", 200),
-        ("since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.999999Z", 200),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-async def test_what_is_asked_wrongly_is_said(served: Served, query: str, status: int) -> None:
-    for path in ("/runs", "/fires"):
-        if path == "/fires" and query.startswith(("status", "workflow")):
-            continue
-        answer = await served.client.get(f"{path}?{query}")
-        assert answer.status_code == status, answer.text
+WRONG = [
+    ("limit=0", 422),
+    ("limit=1001", 422),
+    ("limit=x", 422),
+    ("limit=" + "9" * 5_000, 422),
+    ("status=done", 422),
+    ("since=yesterday", 422),
+    ("since=1700000000", 422),
+    ("since=0001-01-01T00:00:00%2B14:00", 422),
+    ("until=9999-12-31T23:59:59-14:00", 422),
+    ("stauts=failed", 422),
+    ("cursor=x", 400),
+    ("cursor=%C3%A9", 400),
+    ("trigger=nothing", 404),
+    ("trigger=%00", 400),
+    ("workflow=%00", 400),
+    ("workflow=%ff", 200),
+    ("since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.999999Z", 200),
+]
+
+
+async def test_what_is_asked_wrongly_is_said(served: Served) -> None:
+    for query, status in WRONG:
+        for path in ("/runs", "/fires"):
+            if path == "/runs" or not query.startswith(("status", "workflow")):
+                answer = await served.client.get(f"{path}?{query}")
+                assert (answer.status_code, query[:80]) == (status, query[:80]), answer.text
 
 
 async def test_what_patterns_leave_out_does_not_exist(served: Served) -> None:
