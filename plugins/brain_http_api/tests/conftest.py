@@ -85,7 +85,7 @@ class Served:
         """Return a client with another token, or with none; closed with the server."""
         return await self.clients.enter_async_context(_client(self.url, token))
 
-    async def token(self, scope: str, *patterns: str, expires_at: datetime | None = None) -> str:
+    async def token(self, scope: str, *patterns: str) -> str:
         """Make a stored token and return it; its name is its id."""
         token = new_token()
         values = {
@@ -94,7 +94,7 @@ class Served:
             "digest": digest_of(token),
             "scope": scope,
             "patterns": list(patterns),
-            "expires_at": None if expires_at is None else expires_at.isoformat(),
+            "expires_at": None,
         }
         await self.brain.tables.query()("http_api_token_create", values)
         return token
