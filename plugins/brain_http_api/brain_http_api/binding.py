@@ -29,7 +29,9 @@ async def listening_socket(host: str, port: int) -> socket.socket:
         ) from None
     family, _, _, _, address = found[0]
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol: asyncio switches Nagle's delay off only for what says that it is TCP, and an answer in two
+        # pieces would wait for the client's 40 ms.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise _refused(host, port, error) from None
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from .conftest import Served
 
 
@@ -17,3 +19,10 @@ async def test_a_path_that_is_not_there_is_a_problem(served: Served) -> None:
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:brain-core:problem:not-found"
+
+
+async def test_no_answer_waits_for_an_acknowledgement(served: Served) -> None:
+    await served.client.get("/health")
+    assert served.service._listener is not None
+    (connection,) = served.service._listener._wires.ours
+    assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
