@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -19,6 +17,7 @@ from brain_http_api.listener import Listener
 from brain_http_api.paths import Folders, folders_of
 from brain_http_api.protocol import HttpProtocol, Wires
 from brain_http_api.tokens import ENVIRONMENT, Tokens
+from brain_http_api.webhook.receive import Receiver
 
 if TYPE_CHECKING:
     import ssl
@@ -57,7 +56,7 @@ class HttpService:
             )
         self.api = Api(brain, settings, tokens, self._folders())
         app = create_app(self.api, docs=settings.docs, root_path=settings.root_path)
-        config = _config(Front(self.api, app, _hooks(self.api) or app), settings)
+        config = _config(Front(self.api, app, Receiver(self.api)), settings)
         tls = self._tls()
         most = self._most()
         sock = await listening_socket(settings.host, settings.port)
@@ -105,12 +104,6 @@ class HttpService:
                 files,
             )
         return most
-
-
-def _hooks(api: Api) -> Any:
-    if importlib.util.find_spec("brain_http_api.webhook.receive") is None:
-        return None
-    return importlib.import_module("brain_http_api.webhook.receive").Receiver(api)
 
 
 def _config(front: Front, settings: HttpApiSettings) -> uvicorn.Config:

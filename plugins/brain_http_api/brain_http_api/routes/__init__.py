@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from brain_http_api.routes import events, health, looking, metrics, run, runs, triggers
+from brain_http_api.routes import events, health, hooks, looking, metrics, run, runs, triggers
 
-ROUTERS = tuple(each.router for each in (run, runs, events, triggers, looking, metrics, health))
+ROUTERS = tuple(each.router for each in (run, runs, events, triggers, hooks, looking, metrics, health))

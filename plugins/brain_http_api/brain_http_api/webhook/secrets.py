@@ -1,0 +1,35 @@
+"""Secrets of webhooks: how they come of the keys that are derived for them, and how they look. Pure.
+
+A secret is its generation: the database holds a number, and what it stands for comes of the master key. Trigger ids are
+never used again, so a name that is registered again has another secret.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+Scheme = Literal["standard", "github", "bearer"]
+
+FIRST = 1
+"""The generation of a secret that was never changed."""
+
+
+def purpose_of(trigger_id: UUID | str, generation: int) -> str:
+    """Return the purpose for which the key of a secret is derived."""
+    return f"webhook/{trigger_id}/{generation}"
+
+
+def secret_of(scheme: str, key: bytes) -> str:
+    """Return the secret as people paste it: as Standard Webhooks writes it, otherwise as URL-safe text."""
+    if scheme == "standard":
+        return "whsec_" + base64.b64encode(key).decode()
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
+def signing_key(scheme: str, key: bytes) -> bytes:
+    """Return the bytes that a sender signs with who was given the secret."""
+    return key if scheme == "standard" else secret_of(scheme, key).encode()
