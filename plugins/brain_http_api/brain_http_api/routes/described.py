@@ -50,9 +50,9 @@ def takes_body(*statuses: int) -> Responses:
     return problems(408, 413, 415, 422, *statuses)
 
 
-def text_answer(media_type: str, description: str) -> Responses:
+def other_answer(media_type: str, schema: dict[str, Any], description: str) -> Responses:
     """Return what OpenAPI says of an answer that is no JSON."""
-    return {200: {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
 def header(name: Literal["Location", "Idempotency-Replayed"]) -> dict[str, Any]:

@@ -8,19 +8,33 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from brain_http_api.access import Reader
 from brain_http_api.api import Api, api_of
-from brain_http_api.routes.described import problems, text_answer
+from brain_http_api.routes.described import other_answer, problems
 from brain_http_api.routes.runs import RunId
 from brain_http_api.routes.seen import run_of, uuid_of
 from brain_http_api.streaming import EventStream, refuse_more
 
 router = APIRouter(tags=["runs"])
 
+EVENT = {
+    "type": "object",
+    "description": "One event; `data` is JSON.",
+    "properties": {
+        "event": {"enum": ["state", "step", "live", "cut", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+    "required": ["event", "data"],
+    "additionalProperties": False,
+}
+
 
 @router.get(
     "/runs/{id}/events",
     operation_id="follow_run",
     response_class=Response,
-    responses=text_answer("text/event-stream", "Events until the run has ended or is parked.") | problems(404, 422),
+    responses=other_answer("text/event-stream", EVENT, "Events until the run has ended or is parked.")
+    | problems(404, 422),
 )
 async def follow_run(
     access: Reader,

@@ -16,7 +16,7 @@ from brain_http_api.access import Reader
 from brain_http_api.api import Api, api_of
 from brain_http_api.metrics import CONTENT_TYPE
 from brain_http_api.problems import Problem
-from brain_http_api.routes.described import problems, text_answer
+from brain_http_api.routes.described import other_answer, problems
 
 router = APIRouter(tags=["server"])
 
@@ -27,7 +27,7 @@ _STATUSES = ("queued", "running", "parked", "success", "failed", "cancelled")
     "/metrics",
     operation_id="metrics",
     response_class=Response,
-    responses=text_answer("text/plain", "Prometheus's text format.") | problems(),
+    responses=other_answer("text/plain", {"type": "string"}, "Prometheus's text format.") | problems(),
 )
 async def metrics(access: Reader, api: Annotated[Api, Depends(api_of)]) -> Response:
     """Return figures for Prometheus. A token that is bound to workflows may not: they are of all."""
