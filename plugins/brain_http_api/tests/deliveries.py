@@ -1,0 +1,83 @@
+"""Deliveries as senders make them, and webhooks to send them to."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+from brain_http_api.webhook.secrets import purpose_of, secret_of
+
+from .conftest import Served
+
+BODY = {"type": "order.paid", "repository": {"full_name": "ann/brain"}, "number": 7, "nothing": None}
+RAW = json.dumps(BODY).encode()
+JSON = "application/json"
+
+
+def standard(secret: str, body: bytes, *, delivery: str = "", at: float | None = None) -> dict[str, str]:
+    """Return the headers of a delivery as Standard Webhooks has them."""
+    msg, stamp = delivery or f"msg_{uuid4().hex}", str(int(time.time() if at is None else at))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    mac = hmac.digest(key, b".".join((msg.encode(), stamp.encode(), body)), "sha256")
+    signature = f"v1,{base64.b64encode(mac).decode()}"
+    return {"webhook-id": msg, "webhook-timestamp": stamp, "webhook-signature": signature, "content-type": JSON}
+
+
+def github(secret: str, body: bytes, *, delivery: str = "", event: str = "push") -> dict[str, str]:
+    """Return the headers of a delivery as GitHub has them."""
+    return {
+        "x-hub-signature-256": f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}",
+        "x-github-event": event,
+        "x-github-delivery": delivery or str(uuid4()),
+        "x-github-hook-id": "292430182",
+        "content-type": JSON,
+        "user-agent": "GitHub-Hookshot/044aadd",
+    }
+
+
+def bearer(secret: str, body: bytes, *, delivery: str = "") -> dict[str, str]:
+    """Return the headers of a delivery that shows the secret."""
+    key = {"idempotency-key": delivery} if delivery else {}
+    return {"authorization": f"Bearer {secret}", "content-type": JSON, **key}
+
+
+SIGN = {"standard": standard, "github": github, "bearer": bearer}
+
+
+@dataclass
+class Hook:
+    """A webhook of a server, and whoever delivers to it."""
+
+    served: Served
+    name: str
+    id: UUID
+    scheme: str
+    client: httpx2.AsyncClient
+
+    def secret(self, generation: int = 1) -> str:
+        return secret_of(self.scheme, self.served.brain.derive_key(purpose_of(self.id, generation)))
+
+    def headers(self, body: bytes = RAW, *, generation: int = 1, **more: Any) -> dict[str, str]:
+        """Return the headers of a signed delivery."""
+        return SIGN[self.scheme](self.secret(generation), body, **more)
+
+    async def post(
+        self, body: bytes = RAW, headers: dict[str, str] | list[tuple[str, str]] | None = None, **query: Any
+    ) -> httpx2.Response:
+        """Deliver a body, signed unless headers are given."""
+        given = self.headers(body) if headers is None else headers
+        return await self.client.post(f"/hooks/{self.name}", content=body, headers=given, params=query or None)
+
+
+async def hook(served: Served, scheme: str = "standard", name: str = "") -> Hook:
+    """Register a webhook, and return it with a client that has no token."""
+    name = name or scheme
+    config = {"webhook": True, "scheme": scheme}
+    row = await served.register(name, type="webhook", config=config, overlap="allow", next_due_at=None)
+    return Hook(served, name, row.id, scheme, await served.as_bearer(None))
