@@ -7,20 +7,18 @@ heads have a size and a deadline, requests that are sent ahead wait as bytes, an
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from brain_http_api.headers import CLOSE, common_headers
-from brain_http_api.problems import MEDIA_TYPE, Problem
+from brain_http_api.problems import Problem
 from brain_http_api.targets import judged_target
+from brain_http_api.wire import Wire, answer_of, plain_address
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -77,14 +75,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._left: int | None = None
         self._barren = 0
         self._problem: Problem | None = None
-        self._ended = False
+        self.ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._real = transport
-        super().connection_made(_Wire(transport, self))
-        self.client = _plain(self.client)
+        super().connection_made(Wire(transport, self))
+        self.client = plain_address(self.client)
         if self._full:
             self._wires.connections.discard(self)
             self._wires.refused.add(self)
@@ -93,7 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
+        self.ended = True
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._cancel_deadlines()
@@ -105,12 +103,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.end(linger=False)
 
     def data_received(self, data: bytes) -> None:
-        if not self._ended:
+        if not self.ended:
             self._pending += data
             self._go_on()
 
     def _go_on(self) -> None:
-        while self._pending and not self._ended:
+        while self._pending and not self.ended:
             if self._stage == "answer":
                 if len(self._pending) > HIGH_WATER_LIMIT:
                     self.flow.pause_reading()
@@ -178,20 +176,23 @@ class HttpProtocol(HttpToolsProtocol):
             self.refuse(Problem(431, "headers-too-large", "what comes between or after the chunks is too large"))
         elif self._whole:
             self._stage = "answer"
-            if self._surplus:
-                # Sent ahead after chunks, in one piece with them: where it begins is not known. The client sends it
-                # again when this connection is closed after the answer.
-                self.cycle.keep_alive = False
 
     def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if isinstance(error, httptools.HttpParserCallbackError):
                 logger.exception("a request could not be taken")
-            self._problem = self._problem or Problem(400, "bad-request", f"the request is malformed: {error}")
+            if self._whole:
+                self._surplus = True
+            else:
+                self._problem = self._problem or Problem(400, "bad-request", f"the request is malformed: {error}")
         if self._problem is not None:
             self.refuse(self._problem)
+        elif self._surplus:
+            # Sent ahead after chunks, in one piece with them: where it begins is not known. The client sends it again
+            # when this connection is closed after the answer.
+            self.cycle.keep_alive = False
 
     # What the parser has found.
 
@@ -256,7 +257,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if not self._whole:
             self.end()
-        if not self._ended:
+        if not self.ended:
             self._stage = "head"
             super().on_response_complete()
             if self._pending:
@@ -275,7 +276,7 @@ class HttpProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.end(linger=False)
                 return
-        self._real.write(_answer(problem))
+        self._real.write(answer_of(problem))
         self.end(linger=True)
 
     def end(self, *, linger: bool | None = None) -> None:
@@ -284,9 +285,9 @@ class HttpProtocol(HttpToolsProtocol):
         Where the client still sends (`linger`; unless given, when its request is not there as a whole), what comes is
         read for a moment before that, and thrown away.
         """
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         self._unset_keepalive_if_required()
         self._cancel_deadlines()
         self._pending.clear()
@@ -310,11 +311,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close after the answer that is in hand; when there is none, after a last look for a request on its way."""
-        if self._ended:
+        if self.ended:
             return
         if self._stage != "head":
             self.cycle.keep_alive = False
-        elif not self._pending:
+        else:
             self.loop.call_later(_LAST_LOOK, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
@@ -361,48 +362,3 @@ class HttpProtocol(HttpToolsProtocol):
             if handle is not None:
                 handle.cancel()
         self._deadline = self._write_deadline = None
-
-
-class _Wire(asyncio.Transport):
-    """The transport as uvicorn's parts have it: what closes it, closes it as the protocol does."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
-        super().__init__()
-        self._transport = transport
-        self._protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        self._transport.write(data)
-
-    def close(self) -> None:
-        self._protocol.end()
-
-    def is_closing(self) -> bool:
-        return self._protocol._ended or self._transport.is_closing()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-
-def _answer(problem: Problem) -> bytes:
-    status = HTTPStatus(problem.status)
-    body = problem.body
-    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    headers += [*common_headers(), CLOSE]
-    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), lines, body)
-
-
-def _plain(client: tuple[str, int] | None) -> tuple[str, int] | None:
-    """Return an address of IPv4 as such when it comes as one of IPv6."""
-    if client is not None and client[0].startswith("::ffff:"):
-        mapped = ipaddress.IPv6Address(client[0]).ipv4_mapped
-        return client if mapped is None else (str(mapped), client[1])
-    return client

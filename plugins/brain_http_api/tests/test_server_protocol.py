@@ -170,8 +170,16 @@ async def test_requests_that_are_sent_ahead_are_answered_in_turn(server: Bare) -
 
 async def test_what_is_sent_ahead_after_chunks_is_left_to_another_connection(server: Bare) -> None:
     chunks = b"POST /1 HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
-    (said,) = await talked(server.address, chunks + b"GET /2 HTTP/1.1\r\n" + HOST + b"\r\n")
-    assert (said.json["path"], said.json["body"], said.headers["connection"]) == ("/1", "a", "close")
+    upgrade = b"GET /2 HTTP/1.1\r\n" + HOST + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n"
+    for ahead in (
+        b"GET /2 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET",
+        upgrade,
+        b"\x00\xff",
+        b"POST / HTTP/1.1\r\n:\r\n\r\n",
+    ):
+        (said,) = await talked(server.address, chunks + ahead)
+        assert (said.json["path"], said.json["body"], said.headers["connection"]) == ("/1", "a", "close")
     async with connected(server.address) as client:
         for n in (1, 2):
             await client.send(chunks)

@@ -85,6 +85,32 @@ async def test_folders_begin_at_the_configuration_file_and_have_to_be_there(serv
     assert said == f"the HTTP API does not start: there is no folder '{tmp_path / 'gone'}', see workflows_dirs"
 
 
+async def test_the_application_is_below_its_root_path(serve: Serve) -> None:
+    served = await serve(root_path="/brain")
+    for path, status in (("/runs", 200), ("/brain/runs", 200), ("/brain/brain/runs", 404), ("/brainruns", 404)):
+        assert (await served.client.get(path)).status_code == status
+
+
+async def test_a_stop_ends_streams_at_once_and_what_waits_with_the_grace(served: Served) -> None:
+    run_id = await served.queued()
+    served.flow()
+    asked = {"workflow": "flow.py", "inputs": {"n": 3}}
+    async with served.client.stream("GET", f"/runs/{run_id}/events") as stream:
+        lines = stream.aiter_lines()
+        while await anext(lines) != "event: state":
+            pass
+        waiting = asyncio.create_task(served.client.post("/run", json=asked))
+        while len(await served.sql("SELECT FROM brain.runs")) < 2:
+            pass
+        stopping = asyncio.create_task(served.service.stop(0.3))
+        assert not [line async for line in lines if line == "event: end"]
+        answer = await waiting
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        async with asyncio.timeout(PATIENCE):
+            await stopping
+    await served.service.stop(0)
+
+
 async def test_it_starts_again_at_once_where_it_was(serve: Serve) -> None:
     first = await serve()
     host, port = first.address

@@ -97,7 +97,7 @@ async def test_what_does_not_shake_hands_is_closed_and_nobody_is_told(
 
 async def test_who_is_in_a_handshake_counts_as_a_connection(files: Files) -> None:
     async with (
-        bare(echo, tls_cert=files.cert, tls_key=files.key, max_connections=2) as server,
+        bare(echo, tls_cert=files.cert, tls_key=files.key, max_connections=2, header_timeout=1000) as server,
         connected(server.address),
         connected(server.address),
         connected(server.address) as third,

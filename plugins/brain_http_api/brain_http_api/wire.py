@@ -1,0 +1,67 @@
+"""The transport as uvicorn has it, answers that are written past uvicorn, and who is at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from brain_http_api.headers import CLOSE, common_headers
+from brain_http_api.problems import MEDIA_TYPE, Problem
+
+
+class Ending(Protocol):
+    """Who ends a connection in good order."""
+
+    ended: bool
+
+    def end(self) -> None:
+        """Close it, once."""
+        ...
+
+
+class Wire(asyncio.Transport):
+    """The transport as uvicorn's parts have it: what closes it, closes it as the protocol does."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: Ending) -> None:
+        super().__init__()
+        self._transport = transport
+        self._protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._protocol.end()
+
+    def is_closing(self) -> bool:
+        return self._protocol.ended or self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+
+def answer_of(problem: Problem) -> bytes:
+    """Return the bytes of an answer after which the connection ends."""
+    status = HTTPStatus(problem.status)
+    body = problem.body
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    headers += [*common_headers(), CLOSE]
+    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), lines, body)
+
+
+def plain_address(client: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return an address of IPv4 as such when it comes as one of IPv6."""
+    if client is not None and client[0].startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(client[0]).ipv4_mapped
+        return client if mapped is None else (str(mapped), client[1])
+    return client
