@@ -183,6 +183,19 @@ async def test_a_key_of_another_workflow_tells_a_bound_token_nothing(served: Ser
     assert first.json()["id"] not in answer.text
 
 
+async def test_a_bound_token_is_told_no_other_name_than_its_own(served: Served) -> None:
+    await served.register("mine", "w1")
+    await served.register("mind", "w2")
+    await served.brain.triggers.unregister("mine")
+    bound = await bound_to(served, "w1")
+    for answer in (
+        await bound.post("/run", json={"workflow": "mine", "wait": False}),
+        await bound.post("/triggers/mine/fire"),
+    ):
+        assert (answer.status_code, answer.json()["detail"]) == (404, "nothing is registered as 'mine'")
+    assert "mind" in (await served.client.post("/triggers/mine/fire")).json()["detail"]
+
+
 async def test_cancelling(served: Served) -> None:
     over = await ended(served, "1")
     waits, runs_now = await served.queued(), await served.queued()

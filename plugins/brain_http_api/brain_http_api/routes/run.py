@@ -16,7 +16,7 @@ from brain_http_api.bodies import MAX_KEY, RunIn, body_of, documented
 from brain_http_api.paths import is_path
 from brain_http_api.problems import Problem
 from brain_http_api.routes.described import Responses, header, takes_body
-from brain_http_api.routes.seen import trigger_of
+from brain_http_api.routes.seen import no_trigger, trigger_of
 from brain_http_api.waiting import ended, run_answer
 
 router = APIRouter(tags=["runs"])
@@ -85,6 +85,10 @@ async def start_and_answer(
     except facade.IdempotencyConflict:
         if access.patterns:
             raise _conflict() from None
+        raise
+    except facade.TriggerNotFound:
+        if access.patterns:
+            raise no_trigger(str(what)) from None
         raise
     found = await ended(api, request.receive, run_id, seconds)
     if found is None:
