@@ -118,10 +118,7 @@ class Front:
         body = bytearray()
         whole = False
         try:
-            async with asyncio.timeout(self._settings.body_timeout):
-                whole = await self._read(receive, body)
-        except TimeoutError:
-            raise Problem(408, "timeout", "the body did not arrive in time", _CLOSE) from None
+            whole = await self._read(receive, body)
         finally:
             if not whole:
                 self._bodies -= len(body)

@@ -81,14 +81,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._real = transport
-        super().connection_made(Wire(transport, self))
+        self._wire = Wire(transport, self, self.loop)
+        super().connection_made(self._wire)
         self.client = plain_address(self.client)
         if self._full:
             self._wires.connections.discard(self)
             self._wires.refused.add(self)
             self.refuse(Problem(503, "busy", "too many connections at once; try again later"))
         else:
-            self._await_head()
+            self._await_rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = True
@@ -108,6 +109,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
+        self._unset_keepalive_if_required()
         while self._pending and not self.ended:
             if self._stage == "answer":
                 if len(self._pending) > HIGH_WATER_LIMIT:
@@ -116,19 +118,22 @@ class HttpProtocol(HttpToolsProtocol):
             if self._stage == "body":
                 self._take_body()
             elif not self._take_head():
-                return
+                break
+        if self._deadline is None and self._stage != "answer" and not self.ended:
+            self._await_rest()
+
+    def _go_on_with_next(self) -> None:
+        if self._pending and self._stage == "head":
+            self._go_on()
 
     def _take_head(self) -> bool:
         """Hand a head that is there as a whole to the parser; return whether there was one."""
-        self._unset_keepalive_if_required()
-        if self._deadline is None:
-            self._await_head()
         pending = self._pending
         if pending.startswith(b"\r\n") and (empty := _EMPTY_LINES.match(pending)):
             # They are allowed between requests (RFC 9112, 2.2).
             del pending[: empty.end()]
-            if not pending:
-                return False
+        if not pending or pending == b"\r":
+            return False
         if not self._line_seen and (doubt := self._doubt()):
             self.refuse(Problem(400, "bad-request", doubt))
             return False
@@ -143,7 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
         head = bytes(pending[: end + 4])
         del pending[: end + 4]
         self._searched, self._line_seen = 0, False
-        self._cancel_deadlines()
+        self._cancel_deadline()
         # Upgrades are not offered, which is said by not mentioning them; the parser would stop at them.
         self._feed(_UPGRADE.sub(b"", head))
         self._stage = "answer" if self._whole else "body"
@@ -176,6 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.refuse(Problem(431, "headers-too-large", "what comes between or after the chunks is too large"))
         elif self._whole:
             self._stage = "answer"
+            self._cancel_deadline()
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -222,6 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
         except Problem as problem:
             self._problem = problem
         else:
+            self._wire.hold()
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -262,7 +269,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_response_complete()
             if self._pending:
                 self._unset_keepalive_if_required()
-                self.loop.call_soon(self._go_on)
+                self.loop.call_soon(self._go_on_with_next)
 
     # The ends of a connection.
 
@@ -276,7 +283,7 @@ class HttpProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.end(linger=False)
                 return
-        self._real.write(answer_of(problem))
+        self._wire.write(answer_of(problem))
         self.end(linger=True)
 
     def end(self, *, linger: bool | None = None) -> None:
@@ -288,6 +295,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.ended:
             return
         self.ended = True
+        self._wire.flush()
         self._unset_keepalive_if_required()
         self._cancel_deadlines()
         self._pending.clear()
@@ -327,11 +335,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Deadlines.
 
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self._settings.header_timeout, self._head_is_late)
+    def _await_rest(self) -> None:
+        """Wait for what is missing of a head or a body, from now on; one that has come at once costs no timer."""
+        settings = self._settings
+        seconds = settings.header_timeout if self._stage == "head" else settings.body_timeout
+        self._deadline = self.loop.call_later(seconds, self._late)
 
-    def _head_is_late(self) -> None:
-        if self._pending:
+    def _late(self) -> None:
+        if self._stage == "body":
+            self.refuse(Problem(408, "timeout", "the body did not arrive in time"))
+        elif self._pending:
             self.refuse(Problem(408, "timeout", "request line and headers did not arrive in time"))
         else:
             self.end()
@@ -342,9 +355,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None
+        self._cancel_write_deadline()
 
     def _watch_writing(self) -> None:
         waiting, seconds = self._real.get_write_buffer_size(), self._settings.send_timeout
@@ -358,7 +369,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch_writing()
 
     def _cancel_deadlines(self) -> None:
-        for handle in (self._deadline, self._write_deadline):
-            if handle is not None:
-                handle.cancel()
-        self._deadline = self._write_deadline = None
+        self._cancel_deadline()
+        self._cancel_write_deadline()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cancel_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None

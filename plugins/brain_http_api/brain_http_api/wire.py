@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from brain_http_api.headers import CLOSE, common_headers
 from brain_http_api.problems import MEDIA_TYPE, Problem
 
+_SMALL = 64 * 1024
+
 
 class Ending(Protocol):
     """Who ends a connection in good order."""
@@ -22,15 +24,36 @@ class Ending(Protocol):
 
 
 class Wire(asyncio.Transport):
-    """The transport as uvicorn's parts have it: what closes it, closes it as the protocol does."""
+    """What closes it, closes it as the protocol does; and a head goes out together with what follows it at once."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: Ending) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: Ending, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._transport = transport
         self._protocol = protocol
+        self._loop = loop
+        self._holds = False
+        self._held: bytes | None = None
+
+    def hold(self) -> None:
+        """Keep what is written next, to the end of this turn of the loop at most."""
+        self._holds = True
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        self._transport.write(data)
+        if self._holds:
+            self._holds = False
+            self._held = bytes(data)
+            self._loop.call_soon(self.flush)
+        elif self._held is not None and len(data) <= _SMALL:
+            data, self._held = self._held + data, None
+            self._transport.write(data)
+        else:
+            self.flush()
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held)
 
     def close(self) -> None:
         self._protocol.end()

@@ -252,7 +252,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
         assert said.status == 200
 
 
-@pytest.mark.parametrize("how", ["whole", "pieces", "last", "small"])
+@pytest.mark.parametrize("how", ["whole", "pieces", "last", "small", "ahead"])
 async def test_who_does_not_read_is_cut(how: str) -> None:
     gone = asyncio.Event()
 
@@ -273,7 +273,8 @@ async def test_who_does_not_read_is_cut(how: str) -> None:
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(server.address)
-            client.sendall(b"GET / HTTP/1.1\r\n" + HOST + (LAST if how == "last" else b"\r\n"))
+            request = b"GET / HTTP/1.1\r\n" + HOST + (LAST if how == "last" else b"\r\n")
+            client.sendall(request * (2 if how == "ahead" else 1))
             async with asyncio.timeout(PATIENCE):
                 await gone.wait()
                 while server.wires.connections:
