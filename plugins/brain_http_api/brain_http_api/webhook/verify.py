@@ -36,9 +36,9 @@ class Refused(Exception):
 class Proof(NamedTuple):
     """What is known of a delivery whose signature is right.
 
-    `id` is what the sender calls it. `key` is what makes it the same delivery when it comes again, and that has to be
-    signed: GitHub signs the body and no header, so there it is the body. Who has seen one delivery could send it again
-    under other ids; and of what GitHub sends by itself no two bodies are the same, they hold times and ids.
+    `id` is what the sender calls it. `key` is what makes it the same delivery when it comes again. GitHub signs the body
+    and no header, so its id proves nothing; yet it is the key, since equal bodies may be different deliveries (a
+    `repository_dispatch` twice). Without an id the body is.
     """
 
     id: str | None
@@ -73,8 +73,8 @@ def verified(scheme: str, keys: Sequence[bytes], headers: Headers, body: bytes, 
     if not right:
         raise Refused("the secret is not the one" if scheme == "bearer" else "no signature of it is right")
     found = None if claim.id is None else claim.id.decode("ascii")
-    if scheme == "github":
-        return Proof(found, f"body:{hashlib.sha256(body).hexdigest()}")
+    if scheme == "github" and found is None:
+        return Proof(None, f"body:{hashlib.sha256(body).hexdigest()}")
     return Proof(found, None if found is None else f"id:{found}")
 
 
