@@ -31,6 +31,7 @@ ROUTE = "/hooks/{name}"
 SAID_AGAIN = 60.0
 """Seconds after which the log tells again why a webhook refuses."""
 _MOST_SAID = 1_000
+_PARAMETERS = {"wait", "wait_timeout"}
 _WAITS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -130,11 +131,15 @@ def _seconds(query: bytes, longest: float) -> float | None:
     if not query:
         return None
     try:
-        given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=100))
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=len(_PARAMETERS))
+        given = dict(pairs)
+        if len(given) < len(pairs) or not given.keys() <= _PARAMETERS:
+            raise ValueError(query)
         wait = _WAITS[given.get("wait", "false").lower()]
         seconds = float(given.get("wait_timeout", longest))
     except (KeyError, ValueError):
-        raise Problem(422, "invalid", "wait has to be true or false, and wait_timeout seconds") from None
+        detail = "a delivery takes the parameters wait (true or false) and wait_timeout (seconds), each once"
+        raise Problem(422, "invalid", detail) from None
     if not 0 <= seconds <= longest:
         raise Problem(422, "invalid", f"wait_timeout: 0 to {longest:g} seconds here (the setting max_wait)")
     return seconds if wait else None

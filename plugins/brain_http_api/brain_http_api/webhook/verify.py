@@ -36,8 +36,8 @@ class Refused(Exception):
 class Proof(NamedTuple):
     """What is known of a delivery whose signature is right.
 
-    `id` is what the sender calls it. `key` is what makes it the same delivery when it comes again. GitHub signs the body
-    and no header, so its id proves nothing; yet it is the key, since equal bodies may be different deliveries (a
+    `id` is what the sender calls it. `key` is what makes it the same delivery when it comes again. GitHub signs the
+    body and no header, so its id proves nothing; yet it is the key, since equal bodies may be different deliveries (a
     `repository_dispatch` twice). Without an id the body is.
     """
 
