@@ -144,9 +144,11 @@ class _Walk:
             return self._integer(value)
         if kind is float:
             return self._float(value)
-        scalar = self._scalar(value)
-        if scalar is not None:
-            return scalar[0]
+        # Most of what is left is one of these two; they need not be compared with everything else.
+        if kind is not dict and kind is not list:
+            scalar = self._scalar(value)
+            if scalar is not None:
+                return scalar[0]
         if depth >= MAX_DEPTH:
             return self._too_deep(value)
         if id(value) in self._open:
@@ -185,7 +187,7 @@ class _Walk:
         return plain
 
     def _key(self, key: Any) -> str:
-        plain = self.convert(key, MAX_DEPTH) if _is_scalar(key) else None
+        plain = self.convert(key, MAX_DEPTH) if type(key) is str or _is_scalar(key) else None
         if plain is None and key is not None:
             raise StepFailed(f"the output has a {_type_name(key)} as a key of a dict; use text")
         return plain if isinstance(plain, str) else _dump(plain)
