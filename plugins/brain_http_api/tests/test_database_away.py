@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from .conftest import Serve, until
+from .deliveries import hook
 
 
 async def test_it_goes_away_and_comes_back(serve: Serve, new_server: Callable[..., Any]) -> None:
@@ -16,6 +17,7 @@ async def test_it_goes_away_and_comes_back(serve: Serve, new_server: Callable[..
     served.flow()
     await served.register("nightly", inputs={"n": 1})
     stored = await served.as_bearer(await served.token("admin"))
+    to = await hook(served)
     waits = asyncio.create_task(served.client.post("/run", json={"workflow": "nightly"}, timeout=90))
     (row,) = await until(lambda: served.sql("SELECT id FROM brain.runs"), "the run is there")
     run_id: UUID = row["id"]
@@ -34,6 +36,7 @@ async def test_it_goes_away_and_comes_back(serve: Serve, new_server: Callable[..
         served.client.post("/triggers/nightly/pause"),
         served.client.post("/run", json={"workflow": "nightly"}),
         stored.get("/plugins"),
+        to.post(),
     ]
     for answer in await asyncio.gather(*asked):
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:brain-core:problem:database-away"), answer.url

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 0.5
 """Seconds for which secrets are taken to be as they were."""
-MOST_REMEMBERED = 4_096
+MOST_REMEMBERED = 1_024
 """Names: who tries out what there is must not fill the memory."""
 _NOBODY = UUID(int=0)
 
