@@ -221,24 +221,24 @@ async def test_a_stop_lets_go_who_waits(served: Served) -> None:
     assert (answer.status_code, answer.json()["id"]) == (202, str(run["id"]))
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "wait=maybe",
-        "wait",
-        "wait=true&wait_timeout=nan",
-        "wait_timeout=-1",
-        "wait_timeout=3601",
-        "wait_timeout=x",
-        "wiat=true",
-        "wait=true&wait=true",
-        "wait=%ff",
-    ],
-)
-async def test_questions_that_are_none_are_told_so(served: Served, query: str) -> None:
+QUESTIONS = [
+    "wait=maybe",
+    "wait",
+    "wait=true&wait_timeout=nan",
+    "wait_timeout=-1",
+    "wait_timeout=3601",
+    "wait_timeout=x",
+    "wiat=true",
+    "wait=true&wait=true",
+    "wait=%ff",
+]
+
+
+async def test_questions_that_are_none_are_told_so(served: Served) -> None:
     to = await hook(served)
-    answer = await to.client.post(f"/hooks/standard?{query}", content=RAW, headers=to.headers())
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:brain-core:problem:invalid")
+    for query in QUESTIONS:
+        answer = await to.client.post(f"/hooks/standard?{query}", content=RAW, headers=to.headers())
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:brain-core:problem:invalid")
     assert await runs(served) == []
 
 
@@ -255,7 +255,7 @@ async def status(to: Hook, generation: int) -> int:
     return (await to.post(RAW, to.headers(generation=generation))).status_code
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["standard", "bearer"])
 async def test_two_secrets_are_valid_while_they_are_changed(served: Served, scheme: str) -> None:
     to = await hook(served, scheme)
 
