@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _FIRST_ID = UUID(int=0)
 MAX_LIMIT = 1_000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of the inputs of runs and of what has started them, which may be a megabyte each: a page ends before there are more."""
 
 
 async def history_page(
@@ -39,19 +41,18 @@ async def history_page(
     before = _start(limit, cursor, until)
     # What the database would refuse to look for is nowhere, either.
     of = None if trigger is None else (await triggers.get(db, visible(trigger), unregistered=True)).id
-    # One more than is asked for tells whether there is a next page.
-    found = await runs.history(
+    found, more = await runs.history_within(
         db,
+        MAX_PAGE_BYTES,
         workflow=None if workflow is None else visible(workflow),
         workflows=None if workflows is None else [visible(pattern) for pattern in workflows],
         status=None if status is None else visible(status),
         trigger=of,
         since=since,
-        limit=limit + 1,
+        limit=limit,
         before=before,
     )
-    last = found[limit - 1] if len(found) > limit else None
-    return found[:limit], None if last is None else _written(last.created_at, last.id)
+    return found, _written(found[-1].created_at, found[-1].id) if more else None
 
 
 async def fires_page(
@@ -73,6 +74,7 @@ async def fires_page(
         workflows=None if workflows is None else [visible(pattern) for pattern in workflows],
         outcome=None if outcome is None else visible(outcome),
         since=since,
+        # One more than is asked for tells whether there is a next page.
         limit=limit + 1,
         before=before,
     )

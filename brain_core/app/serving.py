@@ -161,7 +161,8 @@ class Serving:
 
         Created from `since` on and before `until`; `trigger` is the name of one, unregistered or not; `workflows` are
         patterns (`*` any text, `?` one character) of which the workflow's name has to match one. A page goes on where
-        the one before ended, whatever has started meanwhile. UsageError for a cursor that is none.
+        the one before ended, whatever has started meanwhile; it is shorter than `limit` where its runs are large.
+        UsageError for a cursor that is none.
         """
         from brain_core.app.paging import history_page
 

@@ -24,6 +24,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 _LISTED = 5
+_FIRST_ROWS = 21  # the page that most ask for, and one more
 SILENT_SECONDS = 30.0
 """How long beyond its lease an owner may be silent before the history counts as wrong."""
 
@@ -112,6 +113,52 @@ async def history(
     `workflows` are patterns, of which the name of the workflow has to match one.
     `before` is (created_at, id) of the last run of the page before this one.
     """
+    return [_run(row) for row in await _rows(db, workflow, workflows, status, since, trigger, limit, before)]
+
+
+async def history_within(
+    db: Database,
+    max_bytes: int,
+    *,
+    workflow: str | None,
+    workflows: Sequence[str] | None,
+    status: str | None,
+    since: datetime | None,
+    trigger: UUID | None,
+    limit: int,
+    before: tuple[datetime, UUID] | None,
+) -> tuple[list[Run], bool]:
+    """Return runs as `history` does, and whether there are more: `limit` of them, or as many as are within `max_bytes`.
+
+    That is of their inputs and of what has started them, both as JSON; one that is larger comes alone (G24).
+    """
+    found: list[Run] = []
+    used, size = 0, _FIRST_ROWS
+    while True:
+        size = min(size, limit + 1 - len(found))
+        rows = await _rows(db, workflow, workflows, status, since, trigger, size, before)
+        for row in rows:
+            used += len(row["inputs"]) + len(row["trigger"] or "")
+            if found and (len(found) == limit or used > max_bytes):
+                return found, True
+            found.append(_run(row))
+        if len(rows) < size:
+            return found, False
+        before = (rows[-1]["created_at"], rows[-1]["id"])
+        # As many as will fit if they are like those before.
+        size = max(1, (max_bytes - used) * len(found) // max(1, used))
+
+
+async def _rows(
+    db: Database,
+    workflow: str | None,
+    workflows: Sequence[str] | None,
+    status: str | None,
+    since: datetime | None,
+    trigger: UUID | None,
+    limit: int,
+    before: tuple[datetime, UUID] | None,
+) -> list[Any]:
     created, last = before or (_LAST_TIME, _LAST_ID)
     page = (created, last, since or _FIRST_TIME, limit)
     if workflows is not None and (not workflows or (workflow is not None and not matches_any(workflows, workflow))):
@@ -120,24 +167,22 @@ async def history(
     if trigger is not None:
         of = patterns if workflow is None else [like_itself(workflow)]
         name = "run_history_of_trigger" if status in (None, "success") else "run_history_of_trigger_status"
-        rows = await db.fetch(name, *page, of, trigger, status)
-    elif workflow is None and patterns is not None and status is None:
-        rows = await db.fetch("run_history_of_workflows", *page, patterns)
-    elif workflow is None and patterns is not None and status == "success":
-        rows = await db.fetch("run_history_of_workflows_successes", *page, patterns)
-    elif workflow is None and patterns is not None:
-        rows = await db.fetch("run_history_of_workflows_status", *page, patterns, status)
-    elif workflow is not None and status is not None:
-        rows = await db.fetch("run_history_of_workflow_status", *page, workflow, status)
-    elif workflow is not None:
-        rows = await db.fetch("run_history_of_workflow", *page, workflow)
-    elif status == "success":
-        rows = await db.fetch("run_history_of_successes", *page)
-    elif status is not None:
-        rows = await db.fetch("run_history_of_status", *page, status)
-    else:
-        rows = await db.fetch("run_history", *page)
-    return [_run(row) for row in rows]
+        return list(await db.fetch(name, *page, of, trigger, status))
+    if workflow is None and patterns is not None:
+        if status is None:
+            return list(await db.fetch("run_history_of_workflows", *page, patterns))
+        if status == "success":
+            return list(await db.fetch("run_history_of_workflows_successes", *page, patterns))
+        return list(await db.fetch("run_history_of_workflows_status", *page, patterns, status))
+    if workflow is not None and status is not None:
+        return list(await db.fetch("run_history_of_workflow_status", *page, workflow, status))
+    if workflow is not None:
+        return list(await db.fetch("run_history_of_workflow", *page, workflow))
+    if status == "success":
+        return list(await db.fetch("run_history_of_successes", *page))
+    if status is not None:
+        return list(await db.fetch("run_history_of_status", *page, status))
+    return list(await db.fetch("run_history", *page))
 
 
 async def over(db: Database, run_ids: Sequence[UUID]) -> list[tuple[UUID, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from brain_core.app import Brain
+from brain_core.app import Brain, paging
 from brain_core.errors import TriggerNotFound, UsageError
 from brain_core.run import PlannedStep
 from brain_core.store import queue
@@ -214,3 +215,26 @@ async def test_what_cannot_be_paged_is_said(brain: Brain) -> None:
         await brain.fires_page(trigger="nobody\0")
     assert await brain.fires_page(workflows=["\0*"], outcome="\0") == ([], None)
     assert await brain.history_page(workflows=["\0*"]) == ([], None)
+
+
+async def test_a_page_of_large_runs_ends_early(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs and deliveries may be a megabyte each: a page of a thousand would be read and answered as one piece."""
+    monkeypatch.setattr(paging, "MAX_PAGE_BYTES", 10_000)
+    # Small ones at first, of which many would fit, then large ones, and one that is larger than a page.
+    sizes = [100] * 30 + [3_000] * 9 + [50_000] + [10] * 5
+    plan = [PlannedStep("a", "x")]
+    for number, size in enumerate(sizes):
+        new = NewRun(workflow="w", file="/w.py", planned=plan, run_id=UUID(int=number))
+        half = "x" * (size // 2)
+        await queue.enqueue(brain.db, replace(new, inputs={"text": half}, trigger={"type": "http", "text": half}))
+    await sql(brain, "UPDATE brain.runs SET created_at = $1", THEN)
+    for limit in (1, 20, 21, 22, 1_000):
+        seen: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page, cursor = await brain.history_page(limit=limit, cursor=cursor or None)
+            assert 1 <= len(page) <= limit
+            taken = sum(len(str(run.inputs)) + len(str(run.trigger)) for run in page)
+            assert taken < 10_500 or len(page) == 1
+            seen += [run.id for run in page]
+        assert seen == [str(UUID(int=number)) for number in reversed(range(len(sizes)))]
