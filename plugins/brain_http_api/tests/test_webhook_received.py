@@ -161,6 +161,15 @@ async def test_what_is_paused_or_unregistered_takes_nothing_from_then_on(served:
     assert (await old.post()).status_code == 401
 
 
+async def test_names_that_none_has_do_not_fill_the_memory(served: Served) -> None:
+    client = await served.as_bearer(None)
+    for letter in "ab":
+        assert (await client.post(f"/hooks/{letter * 10_000}", headers={"content-type": JSON})).status_code == 401
+    accepts = served.service.api.brain._accepts
+    assert accepts is not None
+    assert {len(name) for name in accepts._known} == {201}
+
+
 async def test_a_body_is_read_when_its_signature_was_found_right(served: Served) -> None:
     to = await hook(served)
     for body, kind, status in (

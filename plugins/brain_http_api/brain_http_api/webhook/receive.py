@@ -31,6 +31,8 @@ ROUTE = "/hooks/{name}"
 SAID_AGAIN = 60.0
 """Seconds after which the log tells again why a webhook refuses."""
 _MOST_SAID = 1_000
+_LONGEST_NAME = 200
+"""No trigger has a longer one. Of such a name a character more is looked up like any other: names are remembered."""
 _PARAMETERS = {"wait", "wait_timeout"}
 _WAITS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -64,7 +66,7 @@ class Receiver:
         seconds = _seconds(scope["query_string"], self._api.settings.max_wait)
         kind = kind_of(scope["headers"])
         body = (await receive())["body"]
-        name = scope["path"][self._prefix :]
+        name = scope["path"][self._prefix :][: _LONGEST_NAME + 1]
         try:
             accepted = await self._accept(name, kind, scope["headers"], body)
         except Refused as refused:
