@@ -94,8 +94,11 @@ def body_of(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
         if not raw and optional:
             return model()
         _check_type(request)
+        value = _parsed(raw)
+        if not isinstance(value, dict):
+            raise Problem(422, "invalid", "the body has to be a JSON object")
         try:
-            return model.model_validate(_parsed(raw))
+            return model.model_validate(value)
         except ValidationError as error:
             raise Problem(422, "invalid", told(error.errors(include_url=False))) from None
 

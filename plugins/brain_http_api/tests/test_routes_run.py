@@ -178,6 +178,12 @@ async def test_bodies_that_are_no_json_of_ours(served: Served) -> None:
         assert (await served.client.post("/run", content=good, headers={"Content-Type": kind})).status_code == 202
 
 
+async def test_a_body_that_is_no_object_is_told_so_in_words_of_json(served: Served) -> None:
+    for text in ("[]", "null", "7"):
+        answer = await served.client.post("/run", content=text, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, "the body has to be a JSON object")
+
+
 async def test_who_may_not_learns_nothing_of_the_body(served: Served) -> None:
     nobody = await served.as_bearer(None)
     for body, kind, _ in BODIES:
