@@ -65,12 +65,10 @@ def problem_of(error: Exception) -> Problem | None:
     return None
 
 
-async def send_problem(send: Any, problem: Problem, *, close: bool = False) -> None:
-    """Answer with a problem by the bare ASGI protocol; `close` ends the connection after it."""
+async def send_problem(send: Any, problem: Problem) -> None:
+    """Answer with a problem by the bare ASGI protocol."""
     body = problem.body
     headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem.headers}
-    if close:
-        headers["Connection"] = "close"
     raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

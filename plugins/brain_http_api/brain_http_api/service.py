@@ -42,11 +42,10 @@ class HttpService:
         """Listen; BrainError without a token, or when the address, a folder or the TLS files cannot be had."""
         settings, brain = self._settings, self._brain
         given = brain.settings.api_token
-        query = brain.tables.query()
-        tokens = Tokens(query, None if given is None else given.get_secret_value())
+        tokens = Tokens(brain.tables.query(), None if given is None else given.get_secret_value())
         try:
             # Asked for whether it is needed or not: without its tables nothing here would work for long.
-            (stored,) = await query("http_api_token_any", {})
+            stored = await tokens.any_stored()
         except BrainError as error:
             raise BrainError(f"the HTTP API does not start without its tables: {error}") from error
         if given is None and not stored:

@@ -83,10 +83,8 @@ class Tokens:
         self._given = None if given is None else hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
         self._noting: dict[str, asyncio.Task[None]] = {}
 
-    async def any(self) -> bool:
-        """Whether anybody could be let in; waits for a database that is away."""
-        if self._given is not None:
-            return True
+    async def any_stored(self) -> bool:
+        """Whether a stored one is valid; waits for a database that is away."""
         (found,) = await self._query("http_api_token_any", {})
         return bool(found)
 
