@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FIRST_ID = UUID(int=0)
 MAX_LIMIT = 1_000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
-"""Of the inputs of runs and of what has started them, which may be a megabyte each: a page ends before there are more."""
+"""Of the inputs of runs and of what has started them, which may be a megabyte each: where a page ends."""
 
 
 async def history_page(

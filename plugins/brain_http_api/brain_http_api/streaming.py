@@ -26,6 +26,8 @@ logger = logging.getLogger("brain.http_api")
 
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that nobody between takes the connection for dead."""
+ASK_AGAIN = 5.0
+"""Seconds after which it is asked again whether the token of a stream is still valid."""
 RETRY = 2_000
 """Milliseconds after which a client connects again."""
 _AHEAD = 500
@@ -41,13 +43,14 @@ def refuse_more(api: Api) -> None:
 
 
 class EventStream(Response):
-    """The answer that sends events. It holds a place among the streams while it does."""
+    """The answer that sends events, as long as the token is valid. It holds a place among the streams while it does."""
 
     media_type = "text/event-stream"
     charset = "utf-8"
 
-    def __init__(self, api: Api, events: AsyncIterator[RunEvent]) -> None:
+    def __init__(self, api: Api, events: AsyncIterator[RunEvent], token: str) -> None:
         self._api = api
+        self._token = token
         self._events = events
         self._ready: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
         self.status_code = 200
@@ -64,7 +67,8 @@ class EventStream(Response):
             return
         self._api.streams.add(self)
         reading = asyncio.create_task(self._read())
-        leaving = [asyncio.create_task(gone(receive)), asyncio.create_task(self._api.closing.wait())]
+        ends = (gone(receive), self._refused(), self._api.closing.wait())
+        leaving: list[asyncio.Task[Any]] = [asyncio.create_task(end) for end in ends]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send(send, leaving)
@@ -75,7 +79,7 @@ class EventStream(Response):
             await asyncio.wait({reading, *leaving})
 
     async def _send(self, send: Send, leaving: list[asyncio.Task[Any]]) -> None:
-        client, closing = leaving
+        client, refused, closing = leaving
         chunk: bytes | None = format_sse_event(retry=RETRY)
         while chunk is not None:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -84,8 +88,9 @@ class EventStream(Response):
                 await asyncio.wait({getting, *leaving}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
                 if client.done():
                     return
-                if closing.done():
-                    chunk = format_sse_event(comment="the server stops; connect again")
+                if refused.done() or closing.done():
+                    why = "the token is not valid any longer" if refused.done() else "the server stops; connect again"
+                    chunk = format_sse_event(comment=why)
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     break
                 chunk = self._more(getting.result()) if getting.done() else format_sse_event(comment="")
@@ -106,6 +111,15 @@ class EventStream(Response):
             chunks.append(following)
             size += len(following)
         return b"".join(chunks)
+
+    async def _refused(self) -> None:
+        """Return when the token is not valid any longer: one that was revoked must not go on hearing."""
+        while True:
+            await asyncio.sleep(ASK_AGAIN)
+            # A database that is away ends the stream elsewhere.
+            with contextlib.suppress(facade.DatabaseError):
+                if await self._api.tokens.access(self._token) is None:
+                    return
 
     async def _read(self) -> None:
         """Read events ahead of the client, and close them whatever happens."""

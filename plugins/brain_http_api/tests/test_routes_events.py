@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 from brain_http_api import streaming
+from brain_http_api.tokens import id_of
 
 from brain_core.store import live, queue
 from brain_core.store.recorder import Recorder, RunEnd, StepEnd
@@ -197,6 +198,24 @@ async def test_streams_end_when_the_server_stops(served: Served) -> None:
         served.service.api.closing.set()
         rest = [block async for block in blocks]
     assert rest == [": the server stops; connect again"]
+
+
+async def test_a_stream_ends_when_its_token_is_revoked(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "ASK_AGAIN", 0.05)
+    run_id = await served.queued()
+    token, other = await served.token("read"), await served.token("read")
+    revoked, left = await served.as_bearer(token), await served.as_bearer(other)
+    async with stream(revoked, run_id) as blocks, stream(left, run_id) as others:
+        assert "retry" in await anext(blocks) + await anext(others)
+        assert "queued" in await anext(blocks)
+        await served.brain.tables.query()("http_api_token_revoke", {"name": id_of(token)})
+        async with asyncio.timeout(20):
+            (last,) = [block async for block in blocks]
+        assert last == ": the token is not valid any longer"
+        # Whose token is valid hears the rest.
+        await served.end(run_id)
+        kinds = [event.kind for block in [block async for block in others] if (event := read(block))]
+        assert kinds == ["state", "state", "end"]
 
 
 async def test_an_id_that_is_none_is_said_before_anything_is_streamed(served: Served) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from brain_http_api.access import Reader
+from brain_http_api.access import Reader, bearer_of
 from brain_http_api.api import Api, api_of
 from brain_http_api.routes.described import other_answer, problems
 from brain_http_api.routes.runs import RunId
@@ -37,6 +37,7 @@ EVENT = {
     | problems(404, 422),
 )
 async def follow_run(
+    request: Request,
     access: Reader,
     api: Annotated[Api, Depends(api_of)],
     run_id: RunId,
@@ -50,4 +51,4 @@ async def follow_run(
     refuse_more(api)
     events = api.brain.events(uuid_of(run_id), last_event_id or after or None)
     await run_of(api, access, run_id)
-    return EventStream(api, events)
+    return EventStream(api, events, bearer_of(request))
