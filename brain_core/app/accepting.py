@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 0.5
 """Seconds for which a trigger, or that there is none, is taken to be as it was."""
+LARGE = 64 * 1024
+"""Bytes: what is made of so many may be many thousands of values, over which the loop would stand still."""
 MOST_REMEMBERED = 4_096
 """Names: who tries out what there is must not fill the memory."""
 
@@ -48,11 +50,15 @@ class Accepting:
         return row if row is not None and row.type == type_name else None
 
     async def accept(
-        self, name: str, type_name: str, payload: Mapping[str, Json], delivery_key: str | None
+        self, name: str, type_name: str, payload: Mapping[str, Json], delivery_key: str | None, size: int
     ) -> Accepted:
         """Queue a run, as `Brain.accept` says."""
+        told = {**payload, "type": type_name, "name": name}
         try:
-            text = encode({**payload, "type": type_name, "name": name}, self._max_bytes).text
+            if size < LARGE:
+                text = encode(told, self._max_bytes).text
+            else:
+                text = (await asyncio.to_thread(encode, told, self._max_bytes)).text
         except StepFailed as error:
             raise InputError(f"the delivery cannot be recorded: {str(error).replace('the output', 'it')}") from None
         before: UUID | None = None

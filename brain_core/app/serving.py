@@ -118,15 +118,22 @@ class Serving:
         return await self._accepting().find(name, type_name)
 
     async def accept(
-        self, name: str, type_name: str, payload: Mapping[str, Json], delivery_key: str | None = None
+        self,
+        name: str,
+        type_name: str,
+        payload: Mapping[str, Json],
+        delivery_key: str | None = None,
+        *,
+        size: int = 0,
     ) -> Accepted:
         """Queue a run of an active trigger of a type, for something that was delivered; it is durable then (G14).
 
         The run's `trigger` is `payload` with `type` and `name`. The same `delivery_key` for the same trigger gives the
-        same run, as long as that is kept. Many at once share a commit. TriggerNotFound for one that is paused, of
+        same run, as long as that is kept. Many at once share a commit. `size` is how many bytes the payload was read
+        from, where it may be large: such a one keeps nobody else waiting. TriggerNotFound for one that is paused, of
         another type or not there; InputError for a payload that cannot be stored; DatabaseUnreachable soon.
         """
-        return await self._accepting().accept(name, type_name, payload, delivery_key)
+        return await self._accepting().accept(name, type_name, payload, delivery_key, size)
 
     def _accepting(self) -> Accepting:
         from brain_core.app.accepting import Accepting

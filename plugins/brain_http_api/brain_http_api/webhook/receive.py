@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("brain.http_api")
 
 ROUTE = "/hooks/{name}"
+LARGE = 64 * 1024
+"""Bytes of a body that is read beside the event loop."""
 SAID_AGAIN = 60.0
 """Seconds after which the log tells again why a webhook refuses."""
 _MOST_SAID = 1_000
@@ -97,9 +99,11 @@ class Receiver:
             if hook.there:
                 self._say(name, hook.why or str(refused))
             raise
-        payload = payload_of(hook.scheme, proof, headers, parsed(kind, body), self._api.settings.webhook_headers)
+        # Not by itself where it is large: it may hold hundreds of thousands of values.
+        value = parsed(kind, body) if len(body) < LARGE else await asyncio.to_thread(parsed, kind, body)
+        payload = payload_of(hook.scheme, proof, headers, value, self._api.settings.webhook_headers)
         try:
-            return await self._api.brain.accept(name, "webhook", payload, proof.key)
+            return await self._api.brain.accept(name, "webhook", payload, proof.key, size=len(body))
         except facade.TriggerNotFound:
             raise Refused("it was paused or unregistered at this moment") from None
 
