@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("brain.http_api")
 
 _KINDS = {404: "not-found", 405: "method-not-allowed"}
+_SHOWN = 80
 _TAGS = [
     {"name": "runs", "description": "Start runs, watch them, and look at what has become of them."},
     {"name": "triggers", "description": "What is registered, and what became of its instants."},
@@ -97,8 +98,14 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Any) -> Response:
-    kind = _KINDS.get(error.status_code, "bad-request")
-    return await _answer(request, Problem(error.status_code, kind, str(error.detail), error.headers))
+    kind, detail = _KINDS.get(error.status_code, "bad-request"), str(error.detail)
+    path = ascii(request.url.path[:_SHOWN])[1:-1]
+    if kind == "not-found":
+        detail = f"there is no route {request.method} {path}; `brain openapi` lists those that there are"
+    elif kind == "method-not-allowed":
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.method} is not for {path}; it takes {allowed}"
+    return await _answer(request, Problem(error.status_code, kind, detail, error.headers))
 
 
 async def _invalid(request: Request, error: Any) -> Response:

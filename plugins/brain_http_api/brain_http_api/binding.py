@@ -53,7 +53,10 @@ async def listening_socket(host: str, port: int) -> socket.socket:
 
 def _refused(host: str, port: int, error: OSError) -> BrainError:
     todo = {
-        errno.EADDRINUSE: "something else listens there; set another port, or end that",
+        errno.EADDRINUSE: (
+            "something else listens there; set another port (THE_BRAIN_HTTP_API_PORT=0 takes a free one), "
+            "or switch the API off for this one: THE_BRAIN_HTTP_API_ENABLED=false"
+        ),
         errno.EACCES: "this account may not; set a port from 1024 on",
         errno.EPERM: "this account may not; set a port from 1024 on",
         errno.EADDRNOTAVAIL: "this machine has no such address; set host to one that it has",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from email.message import Message
 from typing import Annotated, Any, TypeVar
 
@@ -100,7 +101,7 @@ def body_of(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise Problem(422, "invalid", told(error.errors(include_url=False))) from None
+            raise Problem(422, "invalid", told(error.errors(include_url=False), model.model_fields)) from None
 
     return read
 
@@ -112,10 +113,27 @@ def documented(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": bool(schema.get("required")), "content": content}}
 
 
-def told(errors: Any) -> str:
-    """Return the first errors of a validation as one line; values are left out, they may be secrets."""
-    lines = [f"{'.'.join(str(part)[:_FIELD] for part in one['loc'])}: {one['msg']}" for one in errors[:_MOST_TOLD]]
+def told(errors: Any, known: Collection[str] = ()) -> str:
+    """Return the first errors of a validation as one line; `known` are the fields that there are."""
+    lines = [_one_told(one, known) for one in errors[:_MOST_TOLD]]
     return "; ".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def _one_told(error: Any, known: Collection[str]) -> str:
+    """Return one error; only simple values are repeated, and nothing of the inputs, which may hold secrets."""
+    where, *parts = (str(part)[:_FIELD] for part in error["loc"])
+    of_query = where == "query" and bool(parts)
+    name = ".".join(parts) if of_query else ".".join((where, *parts))
+    if error["type"] == "extra_forbidden":
+        close = get_close_matches(name, known, n=1)
+        return f"there is no {'parameter' if of_query else 'field'} '{name}'" + (
+            f"; did you mean '{close[0]}'?" if close else ""
+        )
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    given = error.get("input")
+    value = f" (it is {ascii(given)[:_FIELD]})" if isinstance(given, str | int | float) and where != "inputs" else ""
+    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}{value}"
 
 
 def _check_type(request: Request) -> None:

@@ -104,6 +104,12 @@ class HttpApiSettings(BaseModel):
             raise ValueError("tls_cert and tls_key go together; give both or none")
         return self
 
+    @model_validator(mode="after")
+    def _urls_fit(self) -> Self:
+        if self.public_url is not None and not urlsplit(self.public_url).path.endswith(self.root_path):
+            raise ValueError(f"public_url has to end with root_path, {self.root_path}; give both as others see them")
+        return self
+
     @property
     def base_url(self) -> str:
         """Where others reach the API, as far as the configuration says, without a slash at its end."""

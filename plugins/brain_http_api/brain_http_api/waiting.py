@@ -48,10 +48,9 @@ async def gone(receive: Receive) -> None:
 
 
 async def run_answer(api: Api, run: Run, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer to who waits for a run: 200 when it has ended, 202 and where to look when it has not."""
-    if run.final:
-        return answer(await whole(api, run), 200, headers)
-    return answer(await whole(api, run), 202, {"Location": location(api, run.id), **(headers or {})})
+    """Return the answer to who waits for a run: 200 when it has ended, 202 when it has not; both say where to look."""
+    status = 200 if run.final else 202
+    return answer(await whole(api, run), status, {"Location": location(api, run.id), **(headers or {})})
 
 
 async def whole(api: Api, run: Run) -> WholeRunOut:

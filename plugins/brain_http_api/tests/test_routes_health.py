@@ -13,12 +13,41 @@ async def test_health_needs_no_token_and_says_whether_somebody_ticks(served: Ser
     assert (answer.status_code, answer.json()) == (503, {"ok": False, "database": True, "daemon": False})
     assert answer.headers["retry-after"] == "5"
 
+    head = await client.head("/health")
+    assert (head.status_code, head.content) == (503, b"")
+
 
 async def test_a_path_that_is_not_there_is_a_problem(served: Served) -> None:
     answer = await served.client.get("/nothing")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:brain-core:problem:not-found"
+
+
+async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
+    said = {
+        ("GET", "/runs/"): "there is no route GET /runs/; `brain openapi` lists those that there are",
+        ("GET", "/run"): "GET is not for /run; it takes POST",
+        ("GET", "/runs/ff15fd36"): "there is no run ff15fd36; ids are whole ones here",
+        ("GET", "/triggers/nope"): "nothing is registered as 'nope'; GET /triggers lists what is",
+        ("GET", "/runs?foo=1"): "there is no parameter 'foo'",
+        ("GET", "/runs?limit=2000"): "limit: Input should be less than or equal to 1000 (it is '2000')",
+        (
+            "GET",
+            "/runs?since=soon",
+        ): "since: this is no time; give ISO 8601, such as 2026-05-01T08:00:00Z (it is 'soon')",
+    }
+    for (method, path), detail in said.items():
+        assert (await served.client.request(method, path)).json()["detail"] == detail
+    bodies = {
+        '{"workflow": "a", "input": {}}': "there is no field 'input'; did you mean 'inputs'?",
+        "{}": "workflow is missing",
+        '{"workflow": "a", "wait": "no"}': "wait: Input should be a valid boolean (it is 'no')",
+        '{"workflow": "a", "inputs": "s3cret"}': "inputs: Input should be a valid dictionary",
+    }
+    for body, detail in bodies.items():
+        answer = await served.client.post("/run", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, detail)
 
 
 async def test_no_answer_waits_for_an_acknowledgement(served: Served) -> None:

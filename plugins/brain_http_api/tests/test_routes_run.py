@@ -31,7 +31,7 @@ async def test_who_waits_is_answered_with_the_whole_run_when_it_has_ended(served
     assert (run["id"], run["status"], run["inputs"]) == (str(run_id), "cancelled", {"who": "ann", "n": 3})
     assert run["trigger"] == {"type": "http", "token": "environment"}
     assert (run["steps"], run["never_ran"]) == ([], ["say"])
-    assert "location" not in answer.headers
+    assert answer.headers["location"] == f"/runs/{run['id']}"
 
 
 async def test_who_does_not_wait_any_longer_is_told_where_to_look(serve: Serve) -> None:

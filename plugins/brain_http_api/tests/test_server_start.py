@@ -41,7 +41,9 @@ async def refused(serve: Serve, **more: Any) -> str:
 async def test_an_address_that_cannot_be_had_is_one_line(serve: Serve, taken: int) -> None:
     said = await refused(serve, port=taken)
     assert said == (
-        f"the HTTP API cannot listen on 127.0.0.1:{taken}: something else listens there; set another port, or end that"
+        f"the HTTP API cannot listen on 127.0.0.1:{taken}: something else listens there; set another port "
+        "(THE_BRAIN_HTTP_API_PORT=0 takes a free one), or switch the API off for this one: "
+        "THE_BRAIN_HTTP_API_ENABLED=false"
     )
     said = await refused(serve, host="192.0.2.1")
     assert said.startswith("the HTTP API cannot listen on 192.0.2.1:0: this machine has no such address; set host")

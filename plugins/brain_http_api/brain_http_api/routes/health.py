@@ -22,6 +22,7 @@ class HealthOut(BaseModel):
 
 
 @router.get("/health", operation_id="health", responses={503: {"model": HealthOut, "description": "Not well."}})
+@router.head("/health", include_in_schema=False)
 async def health(api: Annotated[Api, Depends(api_of)], response: Response) -> HealthOut:
     """Tell whether the database answers and a daemon ticks; 503 when one of them does not."""
     found = await api.brain.health()

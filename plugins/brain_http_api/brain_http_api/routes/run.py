@@ -32,7 +32,10 @@ KeyHeader = Annotated[
     ),
 ]
 STARTED: Responses = {
-    200: {"description": "The run has ended; its status says how.", "headers": header("Idempotency-Replayed")},
+    200: {
+        "description": "The run has ended; its status says how.",
+        "headers": header("Location") | header("Idempotency-Replayed"),
+    },
     202: {
         "model": WholeRunOut,
         "description": "The run as it is now; look for its end there.",

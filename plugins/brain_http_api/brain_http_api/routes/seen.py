@@ -20,7 +20,9 @@ def uuid_of(run_id: str) -> UUID:
     try:
         found = UUID(run_id)
     except ValueError:
-        raise no_run(run_id) from None
+        raise Problem(
+            404, "not-found", f"there is no run {ascii(run_id[:80])[1:-1]}; ids are whole ones here"
+        ) from None
     if str(found) != run_id.lower():
         raise no_run(run_id)
     return found
@@ -47,7 +49,8 @@ async def trigger_of(api: Api, access: Access, name: str, *, unregistered: bool 
         if access.patterns:
             # The error names the nearest one that there is.
             raise no_trigger(name) from None
-        raise Problem(404, "not-found", str(error)) from None
+        said = str(error).replace("`brain list` lists what is", "GET /triggers lists what is")
+        raise Problem(404, "not-found", said) from None
     if not access.sees(found.row.workflow_name):
         raise no_trigger(name)
     return found
