@@ -214,14 +214,25 @@ class Scope(NamedTuple):
         if root == "previous":
             return self._previous(placeholder)
         if root == "trigger":
-            if self.trigger is None:
-                return _default(placeholder, "this run was not started by a trigger")
-            return _reach(self.trigger, rest, placeholder, "the trigger")
+            return self._triggered(placeholder)
         if root in ("inputs", "run"):
             return _reach(self.inputs if root == "inputs" else self.run, rest, placeholder, root)
         if root not in self.steps:
             raise PlaceholderError(f"{placeholder}: step '{root}' has no output in this run")
         return _reach(self.steps[root], rest, placeholder, f"the output of step '{root}'")
+
+    def _triggered(self, placeholder: Placeholder) -> Json:
+        rest = placeholder.path[1:]
+        how = f"; give a default: {{{'.'.join(placeholder.path)}|text}}" if rest else ""
+        if self.trigger is None:
+            return _default(placeholder, f"this run was not started by a trigger{how}")
+        kind = self.trigger.get("type")
+        if rest and rest[0] not in self.trigger and isinstance(kind, str):
+            # What it has depends on what started the run: the same workflow may be started by hand.
+            there = ", ".join(list(self.trigger)[:10])
+            what = f"this run was started by '{kind}', whose trigger has no '{rest[0]}' (it has: {there})"
+            return _default(placeholder, what + how)
+        return _reach(self.trigger, rest, placeholder, "the trigger")
 
     def _previous(self, placeholder: Placeholder) -> Json:
         if len(placeholder.path) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import assume, example, given
@@ -28,7 +29,7 @@ SCOPE = Scope(
     inputs={"who": "ann"},
     run={"id": "r1"},
     previous=Previous("0123456789abcdef", {"a": "old"}),
-    trigger={"body": {"x": 1}},
+    trigger={"type": "webhook", "body": {"x": 1}},
 )
 FIRST_TIME = Scope(steps={"a": "A"})
 
@@ -90,7 +91,11 @@ MISSING = {
     "{previous.b}": "{previous.b}: the last successful run (01234567) has no step 'b'; it has: a",
     "{previous.a.b}": "{previous.a.b}: the output of step 'a' in run 01234567 is text, so it has no 'b'",
     "{previous}": "{previous}: needs the name of a step, such as {previous.step}",
-    "{trigger.q}": "{trigger.q}: the trigger has no 'q'; it has: body",
+    "{trigger.q}": "{trigger.q}: this run was started by 'webhook', whose trigger has no 'q' (it has: type, body); "
+    "give a default: {trigger.q|text}",
+    "{trigger.q.r}": "{trigger.q.r}: this run was started by 'webhook', whose trigger has no 'q' (it has: type, body); "
+    "give a default: {trigger.q.r|text}",
+    "{trigger.body.q}": "{trigger.body.q}: 'body' of the trigger has no 'q'; it has: x",
     "{inputs.q}": "{inputs.q}: inputs has no 'q'; it has: who",
 }
 
@@ -122,8 +127,15 @@ def test_first_run_and_no_trigger() -> None:
         "{previous.a.b}: this workflow has no earlier successful run; "
         "a default for the first time is written {previous.a.b|text}"
     )
-    with pytest.raises(PlaceholderError, match="this run was not started by a trigger"):
+    with pytest.raises(PlaceholderError) as caught:
         resolve("{trigger.body}", FIRST_TIME)
+    assert str(caught.value) == (
+        "{trigger.body}: this run was not started by a trigger; give a default: {trigger.body|text}"
+    )
+    with pytest.raises(PlaceholderError, match=re.escape("{trigger}: this run was not started by a trigger") + "$"):
+        resolve("{trigger}", FIRST_TIME)
+    with pytest.raises(PlaceholderError, match="the trigger has no 'q'; it has: x"):
+        resolve("{trigger.q}", Scope(trigger={"x": 1}))
     assert resolve("{previous.a|0}", FIRST_TIME) == "0"
     assert resolve("{trigger.body|none}", FIRST_TIME) == "none"
 
