@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from brain_core.store.triggers import TriggerRow
 
 CONNECTIONS = 6
-COMMAND_TIMEOUT = 30.0
+COMMAND_TIMEOUT = 10.0
+"""Seconds for a statement of a service: somebody waits for its answer."""
 HEALTH_TIMEOUT = 2.0
 """Seconds after which a database that does not answer counts as away."""
 

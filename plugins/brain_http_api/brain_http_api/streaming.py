@@ -53,6 +53,8 @@ class EventStream(Response):
         self._token = token
         self._events = events
         self._ready: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
+        self._waiting = 0
+        self._taken = asyncio.Event()
         self.status_code = 200
         self.background = None
         self.body = b""
@@ -103,6 +105,9 @@ class EventStream(Response):
         if first is None:
             return None
         chunks, size = [first], len(first)
+        # One event may hold a whole output: what is read ahead is bounded by bytes, too.
+        self._waiting = 0
+        self._taken.set()
         while size < _ENOUGH and not self._ready.empty():
             following = self._ready.get_nowait()
             if following is None:
@@ -111,6 +116,13 @@ class EventStream(Response):
             chunks.append(following)
             size += len(following)
         return b"".join(chunks)
+
+    async def _hand_on(self, chunk: bytes) -> None:
+        while self._waiting > _ENOUGH:
+            self._taken.clear()
+            await self._taken.wait()
+        self._waiting += len(chunk)
+        await self._ready.put(chunk)
 
     async def _refused(self) -> None:
         """Return when the token is not valid any longer: one that was revoked must not go on hearing."""
@@ -127,7 +139,7 @@ class EventStream(Response):
             async with contextlib.aclosing(cast(Any, self._events)) as events:
                 async for event in events:
                     text = json_text(_data(event))
-                    await self._ready.put(format_sse_event(event=event.kind, data_str=text, id=event.id))
+                    await self._hand_on(format_sse_event(event=event.kind, data_str=text, id=event.id))
             last = format_sse_event(event="end", data_str="{}")
         except facade.BrainError as error:
             away = isinstance(error, facade.DatabaseError)

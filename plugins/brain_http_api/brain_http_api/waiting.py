@@ -55,7 +55,11 @@ async def run_answer(api: Api, run: Run, headers: Mapping[str, str] | None = Non
 
 async def whole(api: Api, run: Run) -> WholeRunOut:
     """Return a run with its steps and with what plugins know of it."""
-    facts, _ = await api.brain.tables.facts(run) if run.steps else ({}, [])
+    try:
+        facts, _ = await api.brain.tables.facts(run) if run.steps else ({}, [])
+    except facade.BrainError:
+        # The run is what was asked for, and it may just have been started: a 503 would ask for a second one.
+        facts = {}
     return WholeRunOut.whole(run, facts)
 
 

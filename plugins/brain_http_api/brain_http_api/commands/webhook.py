@@ -94,7 +94,8 @@ def _rotate(settings: HttpApiSettings, name: str, keep: str | None, at_once: boo
                 )
         # Before anything is written: a new secret that nobody can be told would be worse than the old one.
         generation = secret["generation"] + 1
-        key = brain.derive_key(purpose_of(row.id, generation))
+        scheme = row.config.get("scheme", "standard")
+        key = brain.derive_key(purpose_of(row.id, scheme, generation))
         values = {
             "trigger": str(row.id),
             "generation": generation,
@@ -105,7 +106,7 @@ def _rotate(settings: HttpApiSettings, name: str, keep: str | None, at_once: boo
             raise commands.UsageError(
                 f"the secret of webhook '{name}' was changed at this moment; see: brain webhook list"
             )
-        return _shape(settings, row, changed[0]), secret_of(row.config.get("scheme", "standard"), key)
+        return _shape(settings, row, changed[0]), secret_of(scheme, key)
 
     shape, new = commands.run_with_brain(work)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from brain_http_api.routes.described import other_answer, problems
 
 router = APIRouter(tags=["server"])
 
+PATIENCE = 5.0
+"""Seconds for the figures of the database: who scrapes gives up after ten."""
 _STATUSES = ("queued", "running", "parked", "success", "failed", "cancelled")
 
 
@@ -40,8 +43,10 @@ async def _figures(api: Api) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Gauges([_gauge("streams", "Event streams that are open here.", {(): len(api.streams)})]))
     try:
-        registry.register(_Gauges(await _of_brain(api)))
-    except facade.DatabaseError:
+        async with asyncio.timeout(PATIENCE):
+            found = await _of_brain(api)
+        registry.register(_Gauges(found))
+    except (facade.DatabaseError, TimeoutError):
         # What the process knows is the more interesting then.
         registry.register(_Gauges([_gauge("database_up", "Whether the database answers.", {(): 0})]))
     return generate_latest(registry)

@@ -84,7 +84,7 @@ class Known:
         (row,) = await self._query("http_api_webhook_secrets", {"triggers": [str(trigger_id)]})
         generation = row["generation"]
         old = generation - 1 if row["old_until"] is not None else generation
-        derived = (self._brain.derive_key(purpose_of(trigger_id, one)) for one in (generation, max(old, FIRST)))
+        derived = (self._brain.derive_key(purpose_of(trigger_id, scheme, one)) for one in (generation, max(old, FIRST)))
         new_key, old_key = (signing_key(scheme, key) for key in derived)
         found = _Secrets(trigger_id, scheme, (new_key, old_key), float(row["now"]) - monotonic(), began + REMEMBERED)
         if len(self._known) >= MOST_REMEMBERED:

@@ -18,9 +18,12 @@ FIRST = 1
 """The generation of a secret that was never changed."""
 
 
-def purpose_of(trigger_id: UUID | str, generation: int) -> str:
-    """Return the purpose for which the key of a secret is derived."""
-    return f"webhook/{trigger_id}/{generation}"
+def purpose_of(trigger_id: UUID | str, scheme: str, generation: int) -> str:
+    """Return the purpose for which the key of a secret is derived.
+
+    Each scheme has its own: a bearer secret that was seen on its way never signs.
+    """
+    return f"webhook/{trigger_id}/{scheme}/{generation}"
 
 
 def secret_of(scheme: str, key: bytes) -> str:

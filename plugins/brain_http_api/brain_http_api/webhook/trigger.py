@@ -62,7 +62,7 @@ class Webhook(Trigger):
         return notes
 
     def on_register(self, registration: Registration) -> list[str]:
-        key = registration.derive_key(purpose_of(registration.id, FIRST))
+        key = registration.derive_key(purpose_of(registration.id, self.scheme, FIRST))
         return [
             f"URL: {url_of(self._settings or HttpApiSettings(), registration.trigger)}",
             f"secret: {secret_of(self.scheme, key)}",
