@@ -215,7 +215,7 @@ async def prepared(home: Path, url: str) -> bytes:
             overlap="allow",
         )
         row = await triggers.register(brain.db, new, await triggers.clock(brain.db))
-        return brain.derive_key(purpose_of(row.id, 1))
+        return brain.derive_key(purpose_of(row.id, "standard", 1))
 
 
 async def filled(url: str, number: int) -> None:

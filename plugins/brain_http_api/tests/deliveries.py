@@ -64,7 +64,7 @@ class Hook:
     client: httpx2.AsyncClient
 
     def secret(self, generation: int = 1) -> str:
-        return secret_of(self.scheme, self.served.brain.derive_key(purpose_of(self.id, generation)))
+        return secret_of(self.scheme, self.served.brain.derive_key(purpose_of(self.id, self.scheme, generation)))
 
     def headers(self, body: bytes = RAW, *, generation: int = 1, **more: Any) -> dict[str, str]:
         """Return the headers of a signed delivery."""

@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx2
 import pytest
 from brain_http_api.settings import SECRET_HEADERS
+from brain_http_api.webhook.trigger import Webhook
 
 from .conftest import Serve, Served, until
 from .deliveries import BODY, JSON, RAW, SIGN, Hook, github, hook, request_of, sent, standard
@@ -295,6 +296,21 @@ async def test_an_old_secret_ends_by_itself(served: Served) -> None:
     await until(new_alone, "the old one has ended")
 
 
+async def test_a_bearer_secret_that_was_on_the_wire_never_signs(served: Served) -> None:
+    to = await hook(served, "bearer")
+    seen_on_the_wire = to.secret()
+    await served.brain.triggers.edit(
+        (await served.brain.triggers.get("bearer")).row, trigger=Webhook(webhook=True, scheme="github")
+    )
+    to.scheme = "github"
+
+    async def signs() -> bool:
+        return (await to.post()).status_code == 202
+
+    await until(signs, "the new scheme counts")
+    assert (await to.post(RAW, github(seen_on_the_wire, RAW))).status_code == 401
+
+
 async def test_no_secret_is_in_the_database_nor_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     texts, hooks = [], [await hook(served, scheme) for scheme in SCHEMES]
@@ -304,7 +320,7 @@ async def test_no_secret_is_in_the_database_nor_in_the_log(served: Served, caplo
             headers = to.headers(generation=generation)
             assert (await to.post(RAW, headers)).status_code in (202, 401)
             await to.post(b"{}", headers)
-            key = served.brain.derive_key(f"webhook/{to.id}/{generation}")
+            key = served.brain.derive_key(f"webhook/{to.id}/{to.scheme}/{generation}")
             texts += [key.hex(), to.secret(generation), to.secret(generation).removeprefix("whsec_")]
             texts += [
                 value.rpartition(",")[2].rpartition("=")[2]
