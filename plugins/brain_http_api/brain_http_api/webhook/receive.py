@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -33,6 +34,7 @@ LARGE = 64 * 1024
 SAID_AGAIN = 60.0
 """Seconds after which the log tells again why a webhook refuses."""
 _MOST_SAID = 1_000
+_NUMBER = re.compile("[0-9]+")
 _LONGEST_NAME = 200
 """No trigger has a longer one. Of such a name a character more is looked up like any other: names are remembered."""
 _PARAMETERS = {"wait", "wait_timeout"}
@@ -46,7 +48,7 @@ class Receiver:
         self._api = api
         self._known = Known(api.brain, api.brain.tables.query())
         self._prefix = len(f"{api.settings.root_path}/hooks/")
-        self._said: dict[str, float] = {}
+        self._said: dict[tuple[str, str], float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.monotonic(), 500
@@ -108,13 +110,15 @@ class Receiver:
             raise Refused("it was paused or unregistered at this moment") from None
 
     def _say(self, name: str, why: str) -> None:
-        """Log why a webhook refuses, once a minute for each webhook."""
+        """Log why a webhook refuses, once a minute for each webhook and reason."""
         now = time.monotonic()
-        if now < self._said.get(name, 0.0):
+        # Without its numbers: who makes up times would otherwise have a line for each.
+        said = name, _NUMBER.sub("", why)
+        if now < self._said.get(said, 0.0):
             return
         if len(self._said) >= _MOST_SAID:
             self._said.clear()
-        self._said[name] = now + SAID_AGAIN
+        self._said[said] = now + SAID_AGAIN
         logger.warning("webhook '%s' has refused a delivery: %s", name, why)
 
 
