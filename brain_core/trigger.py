@@ -21,6 +21,7 @@ from brain_core.origin import made_at
 class Registration:
     """What a trigger is told when it has been registered: its own name, the workflow's, the workflow file, and its id.
 
+    `edited` says that it was there before, and that its type or its configuration has changed.
     `derive_key` is that of the brain: 32 bytes for a purpose. What only this trigger may have names `id` in its
     purpose: the name is free again once it is unregistered.
     """
@@ -30,6 +31,7 @@ class Registration:
     file: str
     id: UUID
     derive_key: Callable[[str], bytes] = field(repr=False, compare=False)
+    edited: bool = False
 
 
 class Trigger(BaseModel):
@@ -47,7 +49,7 @@ class Trigger(BaseModel):
     """The type's name, unique over all plugins, and the name of the field that chooses it."""
 
     uses_keys: ClassVar[bool] = False
-    """Whether `on_register` derives keys: then nothing is registered while they cannot be derived."""
+    """Whether `on_register` derives keys: then nothing is registered, or edited, while they cannot be derived."""
 
     default_overlap: ClassVar[Literal["skip", "allow"]] = "skip"
     """What --overlap is unless given. A type without instants that says "allow" takes every delivery, and no "skip"."""
@@ -92,7 +94,10 @@ class Trigger(BaseModel):
         return []
 
     def on_register(self, registration: Registration) -> list[str]:
-        """Called once after the registration is committed; return lines to show (a webhook shows its secret here)."""
+        """Called once after the registration is committed; return lines to show (a webhook shows its secret here).
+
+        Where the type `uses_keys` it is called after an edit, too.
+        """
         return []
 
     def next_after(self, instant: datetime) -> datetime | None:

@@ -64,6 +64,14 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Edited(Described):
+    """A trigger that was changed, its row `before` that, and the lines that its type has to show."""
+
+    before: TriggerRow = field(kw_only=True)
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Listed(Described):
     """A trigger in a list, with its last run and whether it is overdue."""
 
@@ -122,8 +130,7 @@ class Triggers:
             row = await triggers.register(self._db, new, now)
         except TriggerRefused:
             raise TriggerRefused(await self._taken(new.name)) from None
-        registration = Registration(row.name, row.workflow_name, row.file, row.id, self._brain.derive_key)
-        return Registered(told(row, complete), lines_of(complete, "on_register", registration))
+        return Registered(told(row, complete), lines_of(complete, "on_register", self._registration(row)))
 
     async def get(self, name: str, *, unregistered: bool = False) -> Described:
         """Return a trigger; TriggerNotFound names the nearest one.
@@ -183,34 +190,42 @@ class Triggers:
         catch_up: CatchUp | None = None,
         catch_up_max: int | None = None,
         overlap: Overlap | None = None,
-    ) -> Described:
+    ) -> Edited:
         """Change a trigger from now on, by the row that was read of it; what is None stays.
 
-        `inputs` are texts from a command line. Another type brings its own default where "skip" was.
+        `inputs` are texts from a command line. Another type brings its own default overlap. BrainError when the type
+        needs keys that cannot be derived.
         """
         after = self._needed(row) if trigger is None else ready_to_register(self._plugins, trigger)
         check_policies(type(after), catch_up, overlap)
-        if type(after).type_name != row.type and overlap is None and row.overlap == "skip":
+        if type(after).type_name != row.type and overlap is None:
             overlap = after.default_overlap
+        config = row.config if trigger is None else after.model_dump(mode="json")
+        shows = after.uses_keys and (type(after).type_name, config) != (row.type, row.config)
+        if shows:
+            self._brain.derive_key("")
         accepted = await self._accepted(row, inputs) if inputs else {}
         change = triggers.TriggerEdit(
-            config=None if trigger is None else after.model_dump(mode="json"),
+            config=None if trigger is None else config,
             type=type(after).type_name,
             inputs={**row.inputs, **accepted},
             catch_up=catch_up,
             catch_up_max=catch_up_max,
             overlap=overlap,
         )
-        changed = row.revision
+        before = row
 
         async def act(row: TriggerRow, now: datetime) -> Described:
-            if row.revision != changed:
+            if row.revision != before.revision:
                 raise TriggerRefused(f"'{row.name}' was changed by somebody else meanwhile; look at it and try again")
             last = self._last_due(row, self.stored(row), now)
             following = first_after(after, now)
             return told(await triggers.edit(self._db, row.name, now, change, following, last, expected=row), after)
 
-        return await self._on_fresh(row, act)
+        done = await self._on_fresh(row, act)
+        registration = self._registration(done.row, edited=True)
+        lines = lines_of(after, "on_register", registration) if shows else ()
+        return Edited(done.row, done.words, done.zone, done.notes, done.next, before=before, lines=lines)
 
     async def fire_now(self, name: str, inputs: Mapping[str, str]) -> Run:
         """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone.
@@ -306,6 +321,9 @@ class Triggers:
     def stored(self, row: TriggerRow) -> Trigger | None:
         """Return the trigger that a row holds; None when its type is not to be had."""
         return stored_trigger(self._plugins, row)
+
+    def _registration(self, row: TriggerRow, *, edited: bool = False) -> Registration:
+        return Registration(row.name, row.workflow_name, row.file, row.id, self._brain.derive_key, edited)
 
     async def _taken(self, name: str) -> str:
         try:

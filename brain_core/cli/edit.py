@@ -22,7 +22,7 @@ from brain_core.errors import UsageError
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
-    from brain_core.app.trigger_types import Described
+    from brain_core.app.triggers import Edited
     from brain_core.trigger import Trigger
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -58,7 +58,7 @@ def edit(
         raise UsageError(f"there is nothing to change; give at least one of {', '.join(every)}")
     chosen(options)
 
-    async def work(brain: Brain) -> Described:
+    async def work(brain: Brain) -> Edited:
         current = await brain.triggers.get(name)
         trigger = _changed(brought, options, current.row) if options else None
         return await brain.triggers.edit(
@@ -67,9 +67,13 @@ def edit(
 
     found = with_brain(work, loaded=(brought.settings, brought.plugins))
     if as_json:
-        output.print_json(changed_shape(found))
-    else:
-        say_changed("edited", found)
+        output.print_json({**changed_shape(found), "lines": list(found.lines)})
+        return
+    say_changed("edited", found)
+    if found.row.overlap != found.before.overlap:
+        output.emit(f"overlap     {found.row.overlap} (was {found.before.overlap})")
+    for line in found.lines:
+        output.emit(output.one_line(line))
 
 
 def _changed(brought: Brought, options: dict[FieldOption, Any], row: Any) -> Trigger:

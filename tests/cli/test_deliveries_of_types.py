@@ -21,13 +21,15 @@ class Bell(Trigger):
     uses_keys: ClassVar[bool] = True
     default_overlap: ClassVar[str] = "allow"
     bell: bool
+    loud: bool = True
 
     def describe(self):
         return "when the bell rings"
 
     def on_register(self, registration):
         assert "derive_key" not in repr(registration)
-        return [f"key {registration.derive_key(f'bell {registration.id}').hex()}"]
+        key = registration.derive_key(f'bell {registration.id}').hex()
+        return [f"key {key} after an edit" if registration.edited else f"key {key}"]
 
 class Knock(Trigger):
     type_name: ClassVar[str] = "knock"
@@ -70,13 +72,32 @@ def test_deliveries_overlap_and_their_keys_are_shown_once(brain: Any, ok: Any, w
     ok("register", "plain.py", "--cron", "@daily", "--name", "daily", env=installed)
     overlaps = {one["name"]: one["overlap"] for one in json.loads(ok("list", "--json", env=installed))}
     assert overlaps == {"plain": "allow", "knock": "skip", "both": "allow", "daily": "skip"}
-    # Of another type from now on: a policy that it does not know goes, and what somebody has chosen stays.
-    for name, option, overlap in (
-        ("daily", "--bell", "allow"),
-        ("both", "--cron=@daily", "allow"),
-        ("knock", "--cron=@daily", "skip"),
+    # Of another type from now on: it has that type's default, there and back.
+    for name, options, overlap in (
+        ("daily", ["--bell"], "allow"),
+        ("daily", ["--cron=@daily"], "skip"),
+        ("both", ["--cron=@daily"], "skip"),
+        ("both", ["--bell"], "allow"),
+        ("both", ["--cron=@daily", "--overlap=allow"], "allow"),
+        ("both", ["--cron=@hourly"], "allow"),
+        ("knock", ["--cron=@daily"], "skip"),
     ):
-        assert json.loads(ok("edit", name, option, "--json", env=installed))["overlap"] == overlap
+        assert json.loads(ok("edit", name, *options, "--json", env=installed))["overlap"] == overlap
+    assert "\noverlap     allow (was skip)\n" in ok("edit", "knock", "--bell", env=installed)
+    assert "\noverlap     skip (was allow)\n" in ok("edit", "knock", "--cron=@daily", env=installed)
+    assert "overlap" not in ok("edit", "knock", "--cron=@hourly", env=installed)
+
+
+def test_an_edit_shows_what_the_type_has_to_show(ok: Any, brain: Any, files: Any, with_plugin: Any) -> None:
+    installed = with_plugin(BELL)
+    ok("register", "plain.py", "--cron", "@daily", env=installed)
+    text = ok("edit", "plain", "--bell", env=installed)
+    key = ok("ring", "plain", env=installed).strip()
+    assert text.splitlines()[-1] == f"{key} after an edit"
+    # Nothing has changed of what the key is for.
+    assert "key" not in ok("edit", "plain", "--bell", env=installed)
+    assert json.loads(ok("edit", "plain", "--overlap", "allow", "--json", env=installed))["lines"] == []
+    assert json.loads(ok("edit", "plain", "--no-loud", "--json", env=installed))["lines"] == [f"{key} after an edit"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +140,11 @@ def test_a_key_that_cannot_be_read_refuses_the_registration(
     assert json.loads(ok("list", "--json", env=installed)) == []
     # Who derives nothing does not mind.
     ok("register", "plain.py", "--knock", env=installed)
+    before = ok("list", "--json", env=installed)
+    done = brain("edit", "plain", "--bell", env=installed)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "may be read or changed by others" in done.stderr
+    assert ok("list", "--json", env=installed) == before
 
 
 def test_a_worker_that_serves_runs_what_is_queued(brain: Any, files: Any, ok: Any, database_url: str) -> None:

@@ -70,7 +70,7 @@ def test_json_has_its_documented_shape(ok):
     assert (listed["last_run"], listed["overdue"]) == (None, False)
     assert set(json.loads(ok("pause", "flow", "--json"))) == plain
     assert set(json.loads(ok("resume", "flow", "--json"))) == plain | {"notes", "next"}
-    assert set(json.loads(ok("edit", "flow", "--overlap", "allow", "--json"))) == plain | {"notes", "next"}
+    assert set(json.loads(ok("edit", "flow", "--overlap", "allow", "--json"))) == plain | {"notes", "next", "lines"}
     assert json.loads(ok("unregister", "flow", "--json")) == {"name": "flow", "state": "deleted"}
 
 

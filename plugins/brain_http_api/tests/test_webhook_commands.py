@@ -75,6 +75,22 @@ def test_each_webhook_has_a_secret_of_its_own_and_no_notes_when_all_is_well(
     assert secret_in(registered(here, "--name", "one")) != secret_in(one)
 
 
+def test_an_edit_shows_the_url_and_how_a_secret_is_had(here: Here, flow: Path) -> None:
+    assert here("register", "flow.py", "--cron", "0 9 * * *")[0] == 0
+    for option in (["--webhook"], ["--scheme", "github"]):
+        code, out, err = here("edit", "flow", *option)
+        assert code == 0, err
+        lines = out.splitlines()
+        assert "URL: http://127.0.0.1:8001/hooks/flow" in lines
+        assert "its secret: brain webhook rotate flow --now prints a new one" in lines
+        # The first secret might have been changed since.
+        assert "\nsecret: " not in out
+        code, out, _ = here("webhook", "rotate", "flow", "--now")
+        assert code == 0
+    assert re.fullmatch(FORMS["github"] + "\n", out)
+    assert "URL:" not in here("edit", "flow", "--overlap", "allow")[1]
+
+
 def test_a_key_that_cannot_be_read_leaves_nothing_registered(
     here: Here, flow: Path, environment: dict[str, str]
 ) -> None:

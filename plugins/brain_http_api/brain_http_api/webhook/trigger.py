@@ -20,6 +20,7 @@ HOW = {
     "bearer": "send it with each delivery: Authorization: Bearer SECRET",
 }
 """What is done with a secret, by scheme."""
+ANEW = "its secret: brain webhook rotate {name} --now prints a new one"
 ONCE = "the secret is not shown again; a new one: brain webhook rotate {name}"
 
 
@@ -62,9 +63,13 @@ class Webhook(Trigger):
         return notes
 
     def on_register(self, registration: Registration) -> list[str]:
+        url = f"URL: {url_of(self._settings or HttpApiSettings(), registration.trigger)}"
+        if registration.edited:
+            # Its first secret may have been changed before: which one counts, only the database knows.
+            return [url, ANEW.format(name=registration.trigger), HOW[self.scheme]]
         key = registration.derive_key(purpose_of(registration.id, self.scheme, FIRST))
         return [
-            f"URL: {url_of(self._settings or HttpApiSettings(), registration.trigger)}",
+            url,
             f"secret: {secret_of(self.scheme, key)}",
             HOW[self.scheme],
             ONCE.format(name=registration.trigger),
