@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from brain_core.app.trigger_types import described, missing_type, next_of, stored_trigger
+from brain_core.app.trigger_types import described, missing_type, next_of, no_instants, stored_trigger
 from brain_core.audit import Auditing, Finding, Outcome, Stretch
 from brain_core.errors import PluginError, TriggerNotFound, nearest
 from brain_core.forecast import Forecast, Upcoming, forecast
@@ -26,7 +26,10 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The audit of one schedule. `impossible` says why it could not be done; `unregistered` when it was, if it was."""
+    """The audit of one schedule. `impossible` says why it could not be done; `unregistered` when it was, if it was.
+
+    `left_out` says why there was nothing to audit.
+    """
 
     name: str
     since: datetime
@@ -35,6 +38,7 @@ class Audit:
     findings: tuple[Finding, ...] = ()
     impossible: str | None = None
     unregistered: datetime | None = None
+    left_out: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -73,14 +77,16 @@ async def audited(db: Database, plugins: PluginManager, row: TriggerRow, since: 
     start = max(since or row.created_at, row.created_at)
     zone = described(row, None).zone
     try:
-        stretches = await _stretches(db, plugins, row, now)
+        stretches, timed = await _stretches(db, plugins, row, now)
         auditing = Auditing(stretches, start, end)
         # Page by page: years of a schedule that is due every minute are millions of rows.
         before = None
         while not auditing.full and (page := await fires.ledger(db, row.id, start, _PAGE, before)):
             auditing.page(Outcome(one.due_at, _LAST if one.open else one.until, one.outcome) for one in page)
             before = page[-1].due_at
-        return Audit(row.name, start, end, zone, tuple(auditing.finish()), None, gone)
+        findings = tuple(auditing.finish())
+        left_out = None if timed or findings else no_instants(row.type)
+        return Audit(row.name, start, end, zone, findings, None, gone, left_out)
     except PluginError as error:
         return Audit(row.name, start, end, zone, impossible=str(error), unregistered=gone)
 
@@ -98,7 +104,7 @@ async def outlook(
         if trigger is None:
             found.left_out[row.name] = f"its type is '{row.type}', {missing_type(plugins, row.type)}"
         elif not trigger.is_timed():
-            found.left_out[row.name] = f"a trigger of the type {row.type} has no instants"
+            found.left_out[row.name] = no_instants(row.type)
         elif after is None:
             found.left_out[row.name] = "paused, with no time to resume at"
         else:
@@ -109,9 +115,12 @@ async def outlook(
     return Outlook(forecast(ahead, until, keep=limit), found.seconds, found.left_out)
 
 
-async def watched(db: Database, workflows: Sequence[str], max_age: timedelta | None) -> list[Watched]:
+async def watched(
+    db: Database, plugins: PluginManager, workflows: Sequence[str], max_age: timedelta | None
+) -> list[Watched]:
     """Judge the schedules of some workflows (all unless named) from outside; reads only.
 
+    What has no instants may be quiet for long: `max_age` counts for it only where its workflow is named.
     TriggerNotFound for a workflow that has none: what nobody registered cannot be as it should be.
     """
     now = await triggers.clock(db)
@@ -120,7 +129,10 @@ async def watched(db: Database, workflows: Sequence[str], max_age: timedelta | N
     for name in workflows:
         if name not in known:
             raise TriggerNotFound(f"nothing is registered for the workflow '{name}'{nearest(name, known)}")
-    return [_judged(one, now, max_age) for one in listed if not workflows or one.row.workflow_name in workflows]
+    if workflows:
+        return [_judged(one, now, max_age) for one in listed if one.row.workflow_name in workflows]
+    quiet = {name for name, kind in plugins.trigger_types.items() if not kind.is_timed()}
+    return [_judged(one, now, None if one.row.type in quiet else max_age) for one in listed]
 
 
 def _judged(one: TriggerListing, now: datetime, max_age: timedelta | None) -> Watched:
@@ -146,8 +158,11 @@ def _moment(when: datetime) -> str:
     return when.astimezone().isoformat(" ", "seconds")
 
 
-async def _stretches(db: Database, plugins: PluginManager, row: TriggerRow, now: datetime) -> list[Stretch]:
-    found = []
+async def _stretches(
+    db: Database, plugins: PluginManager, row: TriggerRow, now: datetime
+) -> tuple[list[Stretch], bool]:
+    """Return what was in force when, and whether any of it has instants."""
+    found, timed = [], False
     for revision in await fires.revisions(db, row.id):
         if revision.state == "deleted":
             continue
@@ -159,8 +174,9 @@ async def _stretches(db: Database, plugins: PluginManager, row: TriggerRow, now:
             trigger = kind.model_validate(revision.config)
         except ValueError as error:
             raise PluginError(f"revision {revision.revision} is refused by its type: {error}") from None
+        timed = timed or trigger.is_timed()
         found.append(Stretch(next_of(trigger), revision.valid_from, revision.valid_until or now))
-    return found
+    return found, timed
 
 
 async def _mean_seconds(db: Database, workflow: str) -> float | None:

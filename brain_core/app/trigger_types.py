@@ -32,7 +32,8 @@ _ALL_IN_TURN = (
 class Described:
     """A trigger and what its type says about it. `words` is its bare configuration where its type is not to be had.
 
-    `zone` is that of the field `timezone`, if the type has one: its instants are shown in it.
+    `zone` is that of the field `timezone`, if the type has one: its instants are shown in it. `timed` is False
+    where the type is known to have none.
     """
 
     row: TriggerRow
@@ -40,6 +41,7 @@ class Described:
     zone: tzinfo | None = None
     notes: tuple[str, ...] = ()
     next: tuple[datetime, ...] = ()
+    timed: bool = True
 
 
 def ready_to_register(plugins: PluginManager, trigger: Trigger) -> Trigger:
@@ -106,7 +108,7 @@ def described(row: TriggerRow, trigger: Trigger | None) -> Described:
             words = asked(trigger, "describe", trigger.describe)
         except BrainError as error:
             words = f"{words} ({error})"
-    return Described(row, words, _zone_of(row))
+    return Described(row, words, _zone_of(row), timed=trigger is None or trigger.is_timed())
 
 
 def told(row: TriggerRow, trigger: Trigger) -> Described:
@@ -120,7 +122,12 @@ def told(row: TriggerRow, trigger: Trigger) -> Described:
     notes = lines_of(trigger, "notes")
     if (row.catch_up_max or 1) > 1 and row.overlap == "skip":
         notes += (_ALL_IN_TURN.format(row.catch_up_max),)
-    return Described(row, plain.words, plain.zone, notes, tuple(upcoming))
+    return Described(row, plain.words, plain.zone, notes, tuple(upcoming), plain.timed)
+
+
+def no_instants(type_name: str) -> str:
+    """Return what is said of a trigger whose type has no instants."""
+    return f"a trigger of the type {type_name} has no instants"
 
 
 def lines_of(trigger: Trigger, method: str, *values: object) -> tuple[str, ...]:

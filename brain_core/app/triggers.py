@@ -145,7 +145,7 @@ class Triggers:
         found = []
         for one in await triggers.list_all(self._db):
             plain = described(one.row, self.stored(one.row))
-            found.append(Listed(plain.row, plain.words, plain.zone, listing=one))
+            found.append(Listed(plain.row, plain.words, plain.zone, timed=plain.timed, listing=one))
         return found
 
     async def pause(self, name: str, *, resume_at: datetime | None = None) -> Described:
@@ -225,7 +225,7 @@ class Triggers:
         done = await self._on_fresh(row, act)
         registration = self._registration(done.row, edited=True)
         lines = lines_of(after, "on_register", registration) if shows else ()
-        return Edited(done.row, done.words, done.zone, done.notes, done.next, before=before, lines=lines)
+        return Edited(done.row, done.words, done.zone, done.notes, done.next, done.timed, before=before, lines=lines)
 
     async def fire_now(self, name: str, inputs: Mapping[str, str]) -> Run:
         """Queue a run of a trigger, whatever its state and its schedule; `inputs` are texts, for this run alone.
@@ -302,10 +302,10 @@ class Triggers:
         return await outlook(self._db, self._plugins, await self._rows(name), until, limit)
 
     async def watched(self, workflows: Sequence[str] = (), *, max_age: timedelta | None = None) -> list[Watched]:
-        """Judge triggers from outside; reads only."""
+        """Judge triggers from outside; reads only. The age of what has no instants counts where it is named."""
         from brain_core.app.trigger_reports import watched
 
-        return await watched(self._db, workflows, max_age)
+        return await watched(self._db, self._plugins, workflows, max_age)
 
     async def _on_fresh(self, row: TriggerRow, act: Callable[[TriggerRow, datetime], Awaitable[T]]) -> T:
         """Do something that is computed from a row, again from the newer one when a daemon has fired it meanwhile."""

@@ -53,8 +53,12 @@ def audit(
         for one in audits:
             if one.impossible is not None:
                 output.emit(f"{output.style('unknown', 'red')}  {one.name}: {output.one_line(one.impossible)}")
-        good = sum(one.holds for one in audits)
-        output.note(f"{good} of {len(audits)} schedule{'s' * (len(audits) != 1)} without a hole")
+            if one.left_out is not None:
+                output.note(f"left out: {one.name}: {output.one_line(one.left_out)}")
+        counted = [one for one in audits if one.left_out is None]
+        if counted:
+            good = sum(one.holds for one in counted)
+            output.note(f"{good} of {len(counted)} schedule{'s' * (len(counted) != 1)} without a hole")
     else:
         output.note("nothing is registered")
     if not all(one.holds for one in audits):
@@ -68,5 +72,6 @@ def _shape(one: Audit) -> dict[str, object]:
         "until": one.until,
         "holds": one.holds,
         "impossible": one.impossible,
+        "left_out": one.left_out,
         "findings": [{"problem": each.problem, "at": each.at, "text": each.text} for each in one.findings],
     }

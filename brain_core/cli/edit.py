@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(cls=TriggerCommand)
 def edit(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", "-i", metavar="NAME=VALUE", help="Change an input of its runs; may be repeated."),

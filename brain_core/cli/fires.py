@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def fires(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     since: Annotated[
         str | None, typer.Option(metavar="WHEN", help="Only what was due since: 2026-05-01T08:00, or 30m, 2h, 3d ago.")
     ] = None,
@@ -29,6 +29,7 @@ def fires(
     as_json: Annotated[bool, typer.Option("--json", help="Print the ledger as a JSON list.")] = False,
 ) -> None:
     """List what became of each instant that was due, the newest first; a line may stand for a stretch of them."""
+    from brain_core.app.trigger_types import no_instants
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_since
 
@@ -49,6 +50,9 @@ def fires(
         output.table(cells, ("DUE", "UNTIL", "OUTCOME", "RUN", "REASON"))
         if len(rows) == limit:
             output.note(f"there may be more: --limit {limit * 10}")
+    elif not schedule.timed:
+        runs = f"brain history --workflow {output.one_line(schedule.row.workflow_name)}"
+        output.note(f"{no_instants(schedule.row.type)}; its runs: {runs}")
     else:
         output.note("nothing has come due" + ("" if since is None else " since then"))
 

@@ -55,7 +55,7 @@ def _print(found: Outlook, limit: int) -> None:
         output.table(
             [(instant(one.at, one.zone), one.name, _marks(one)) for one in ahead.instants], ("DUE", "NAME", "NOTE")
         )
-    else:
+    elif found.seconds or not found.left_out:
         output.note(f"nothing is due until {instant(ahead.until)}")
     total = sum(ahead.counts.values())
     if total > len(ahead.instants):

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def pause(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     until: Annotated[
         str | None,
         typer.Option(metavar="WHEN", help="Resume by itself at 2026-05-01T08:00, or 30m, 2h, 3d from now."),

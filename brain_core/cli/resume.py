@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,
 ) -> None:
     """Let a paused schedule start runs again, at its first instant from now on.

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def trigger(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input of this run alone; may be repeated."),
@@ -43,8 +43,11 @@ def trigger(
     queued: list[Run] = []
 
     async def work(brain: Brain) -> Run:
+        timed = (await brain.triggers.get(name)).timed
         run = await brain.triggers.fire_now(name, given)
         queued.append(run)
+        if not timed:
+            output.note("no delivery: {trigger.body} and its like have no value in this run")
         if not wait:
             if not await brain.control.has_daemon(fires=False):
                 output.note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")

@@ -35,7 +35,7 @@ def trigger_shape(one: Described) -> dict[str, Any]:
         "file": row.file,
         "host": row.host,
         "inputs": row.inputs,
-        "catch_up": policy(row.catch_up, row.catch_up_max),
+        "catch_up": policy(row.catch_up, row.catch_up_max) if one.timed else None,
         "overlap": row.overlap,
         "state": row.state,
         "paused_at": row.paused_at,

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def unregister(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the trigger.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,
 ) -> None:
     """End a schedule. Its runs and its ledger stay, runs that go on are left alone, and its name is free again."""

@@ -29,7 +29,8 @@ def watch(
 ) -> None:
     """Exit with 1 when a schedule is overdue, a run is parked or the last success too old. Reads only; needs no daemon.
 
-    For system cron or a monitoring box. Paused schedules are not overdue.
+    For system cron or a monitoring box. Paused schedules are not overdue. Triggers without instants, such as webhooks,
+    may be quiet: --max-age counts for them only where --workflow names theirs.
     """
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_age

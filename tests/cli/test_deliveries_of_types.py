@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from brain_core.engine.sweep import worker_identity
-from brain_core.store import daemon
+from brain_core.store import daemon, triggers
 from brain_core.store.database import Database
+from brain_core.store.triggers import NewTrigger
 
 BELL = """
 from typing import ClassVar
@@ -124,6 +126,53 @@ def test_policies_that_mean_nothing_to_a_type_are_refused(
     assert (done.returncode, done.stdout) == (1, "")
     assert part in done.stderr
     assert ok("list", "--json", env=installed) == before
+
+
+def test_what_has_no_instants_is_told_so(brain: Any, files: Any, ok: Any, with_plugin: Any, database_url: str) -> None:
+    installed = with_plugin(BELL)
+    asyncio.run(_knock_since(database_url, timedelta(days=2), str(files / "plain.py")))
+
+    def said(*arguments: str, code: int = 0) -> tuple[str, str]:
+        done = brain(*arguments, env=installed)
+        assert done.returncode == code, (arguments, done.stderr)
+        return done.stdout, done.stderr
+
+    none = "a trigger of the type knock has no instants"
+    left_out = f"left out: knock: {none}\n"
+    assert said("fires", "knock") == ("", f"{none}; its runs: brain history --workflow plain\n")
+    assert said("forecast", "knock") == ("", left_out)
+    assert said("audit", "knock") == ("", left_out)
+    (audit,) = json.loads(said("audit", "--json")[0])
+    assert (audit["holds"], audit["left_out"], audit["findings"]) == (True, none, [])
+    (listed,) = json.loads(said("list", "--json")[0])
+    assert (listed["catch_up"], listed["next_due_at"]) == (None, None)
+    # Nobody may have knocked for long; who names it wants to know.
+    assert said("watch", "--max-age", "1d") == ("", "1 of 1 schedule as they should be\n")
+    assert "no success since" in said("watch", "--max-age", "1d", "--workflow", "plain", code=1)[0]
+    out, err = said("trigger", "knock")
+    assert out.startswith("queued  plain  run ")
+    assert "no delivery: {trigger.body} and its like have no value in this run\n" in err
+    assert "no delivery" not in said("trigger", "knock", "--json")[0]
+    # What had instants once has a ledger and is audited.
+    ok("edit", "knock", "--cron", "@daily", env=installed)
+    ok("edit", "knock", "--knock", env=installed)
+    assert said("audit") == ("", "1 of 1 schedule without a hole\n")
+    assert "The name of the trigger." in said("trigger", "--help")[0]
+
+
+async def _knock_since(url: str, ago: timedelta, file: str) -> None:
+    async with await Database.open(url) as db:
+        new = NewTrigger(
+            name="knock",
+            type="knock",
+            config={"knock": True},
+            workflow_name="plain",
+            file=file,
+            host="",
+            inputs={},
+            planned_steps=[{"name": "say", "type": "function"}],
+        )
+        await triggers.register(db, new, await triggers.clock(db) - ago)
 
 
 def test_a_key_that_cannot_be_read_refuses_the_registration(

@@ -188,7 +188,7 @@ class TriggerOut(_Answer):
     file: str
     host: str
     inputs: dict[str, JsonValue]
-    catch_up: str
+    catch_up: str | None = Field(description="What becomes of missed instants; null for what has none.")
     overlap: Literal["skip", "allow"]
     state: Literal["active", "paused", "deleted"]
     paused_at: datetime | None
@@ -247,7 +247,7 @@ def _trigger(one: Described) -> dict[str, Any]:
         "file": row.file,
         "host": row.host,
         "inputs": row.inputs,
-        "catch_up": f"all:{row.catch_up_max}" if row.catch_up == "all" else row.catch_up,
+        "catch_up": _catch_up(one),
         "overlap": row.overlap,
         "state": row.state,
         "paused_at": row.paused_at,
@@ -256,6 +256,12 @@ def _trigger(one: Described) -> dict[str, Any]:
         "created_at": row.created_at,
         "revision": row.revision,
     }
+
+
+def _catch_up(one: Described) -> str | None:
+    if not one.timed:
+        return None
+    return f"all:{one.row.catch_up_max}" if one.row.catch_up == "all" else one.row.catch_up
 
 
 class TriggersOut(_Answer):
