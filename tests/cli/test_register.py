@@ -83,7 +83,7 @@ def test_the_schedule_of_the_file_is_used_and_its_fields_replaced(ok):
 
 BAD = [
     (["flow.py"], 2, "input 'n' (int) is required; give it with --input n=…"),
-    (["plain.py"], 2, "plain.py has no schedule of its own; give it one of --cron, --webhook, or write schedule=… into the file"),
+    (["plain.py"], 2, "plain.py has no schedule of its own; give it one of --cron, --webhook, or write schedule=…"),
     (["plain.py", "--timezone", "UTC"], 2, "has no schedule of its own; give it one of --cron, --webhook"),
     (["plain.py", "--cron", "0 9 * *"], 1, "it has 4 fields, and five are needed"),
     (["plain.py", "--cron", ""], 1, "cron expression '': it is empty"),
