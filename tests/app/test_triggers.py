@@ -244,7 +244,7 @@ async def test_an_audit_of_a_long_ledger_holds_a_page_of_it_at_a_time(brain, reg
         await session.connection.execute(
             "UPDATE brain.triggers SET next_due_at = $2 WHERE id = $1", row.id, last + timedelta(minutes=10)
         )
-    monkeypatch.setattr("brain_core.app.trigger_reports._PAGE", 10)
+    monkeypatch.setattr("brain_core.app.trigger_reports._PAGE", 100)
     fetch, held = brain.db.fetch, []
 
     async def watched(name, *args, **more):
@@ -254,8 +254,8 @@ async def test_an_audit_of_a_long_ledger_holds_a_page_of_it_at_a_time(brain, reg
     monkeypatch.setattr(brain.db, "fetch", watched)
     (audit,) = await brain.triggers.audit()
     assert audit.holds
-    assert len(held) > 60
-    assert max(held) - held[0] < 60
+    assert len(held) > 6
+    assert max(held) - held[0] < 300
     async with brain.db.session() as session:
         await session.connection.execute("SET session_replication_role = replica")
         gaps = [row.next_due_at + timedelta(minutes=10) * number for number in (0, 9, 10, 300)]
