@@ -273,8 +273,9 @@ def test_commands_that_fail_leave_nothing_behind(site: Any) -> None:
     site.install("works", "@hookimpl\ndef brain_commands(app):\n    @app.command('wave')\n    def wave(): print('o/')")
     assert site.brain("wave").stdout == "o/\n"
     assert site.brain("half").returncode == 2
-    code = START + "import typer; app = typer.Typer(); print(manager.add_commands(app), [one.name for one in app.registered_commands])"
-    problems, names = site.python(code).stdout.split("] ")
+    code = "import typer; app = typer.Typer(); problems = manager.add_commands(app)\n"
+    code += "print(problems, [one.name for one in app.registered_commands])"
+    problems, names = site.python(START + code).stdout.split("] ")
     assert problems == """["plugin 'fails': brain_commands raised OSError: no\""""
     assert ("half" in names, "wave" in names) == (False, True)
 
