@@ -20,10 +20,14 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from brain_core.store.database import Database
 from brain_core.store.migrate import ensure_schema
 from brain_core.store.runs import check_history
+
+# For a look at each property in CI's ten minutes; the default is a hundred examples.
+settings.register_profile("quick", max_examples=30, deadline=None)
 
 # Durability is not what these tests look at, and a flush for each commit would make them slow.
 _UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
