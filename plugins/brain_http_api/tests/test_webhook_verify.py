@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import standardwebhooks
 from brain_http_api.webhook.secrets import secret_of, signing_key
-from brain_http_api.webhook.verify import WINDOW, Proof, Refused, verified
+from brain_http_api.webhook.verify import MOST_SIGNATURES, WINDOW, Proof, Refused, verified
 
 from .deliveries import RAW, SIGN, bearer, github, standard
 
@@ -160,6 +160,34 @@ def test_one_of_several_signatures_has_to_be_right() -> None:
     for value in (wrong, b" ".join([wrong] * 100), right.replace(b"v1,", b"v2,"), right.replace(b"v1,", b"v1a,")):
         with pytest.raises(Refused):
             proved("standard", changed(headers, b"webhook-signature", value))
+
+
+def test_more_signatures_than_a_sender_has_secrets_are_refused() -> None:
+    headers = signed("standard")
+    right, wrong = dict(headers)[b"webhook-signature"], dict(signed("standard", OTHER))[b"webhook-signature"]
+    most = [wrong] * (MOST_SIGNATURES - 1) + [right]
+    assert proved("standard", changed(headers, b"webhook-signature", b" ".join(most)))
+    with pytest.raises(Refused, match="more than 10 signatures"):
+        proved("standard", changed(headers, b"webhook-signature", b" ".join([wrong, *most])))
+
+
+@pytest.mark.parametrize(
+    "long", [b"v1," * 5_000, b"v1, " * 4_000, b"sha256=" + b"a" * 16_000, b"Bearer " + b"a" * 16_000]
+)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_long_headers_are_hardly_more_work(scheme: str, long: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    real = hmac.compare_digest
+
+    def counting(expected: bytes, given: bytes) -> bool:
+        compared.append(len(given))
+        return real(expected, given)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    headers = changed(signed(scheme), SIGNATURE[scheme], long)
+    with pytest.raises(Refused):
+        proved(scheme, headers)
+    assert sum(compared) < 200
 
 
 def test_what_makes_a_delivery_the_same() -> None:
