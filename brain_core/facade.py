@@ -9,6 +9,16 @@ from brain_core.app import Brain
 from brain_core.app.control import Cancelled
 from brain_core.app.following import RunEvent
 from brain_core.app.serving import Health, Started
+from brain_core.app.shapes import (
+    cancelled_shape,
+    changed_shape,
+    fire_shape,
+    last_run_shape,
+    listed_shape,
+    run_shape,
+    step_shape,
+    trigger_shape,
+)
 from brain_core.app.trigger_types import Described
 from brain_core.app.triggers import Listed, Triggers
 from brain_core.errors import (
@@ -26,7 +36,7 @@ from brain_core.errors import (
     UsageError,
     WorkflowFileError,
 )
-from brain_core.plugin.info import PluginInfo
+from brain_core.plugin.info import PluginInfo, plugin_shape
 from brain_core.store.enqueuer import Accepted
 from brain_core.store.fires import LedgerEntry, LedgerRow
 from brain_core.store.patterns import matches_any
@@ -59,5 +69,14 @@ __all__ = [
     "Triggers",
     "UsageError",
     "WorkflowFileError",
+    "cancelled_shape",
+    "changed_shape",
+    "fire_shape",
+    "last_run_shape",
+    "listed_shape",
     "matches_any",
+    "plugin_shape",
+    "run_shape",
+    "step_shape",
+    "trigger_shape",
 ]

@@ -142,11 +142,11 @@ class Triggers:
 
     async def listing(self) -> list[Listed]:
         """Return every trigger that is not unregistered, by name, with its last run."""
-        found = []
-        for one in await triggers.list_all(self._db):
-            plain = described(one.row, self.stored(one.row))
-            found.append(Listed(plain.row, plain.words, plain.zone, timed=plain.timed, listing=one))
-        return found
+        return [self._listed(one) for one in await triggers.list_all(self._db)]
+
+    async def listed(self, name: str) -> Listed:
+        """Return one trigger as `listing` does; TriggerNotFound names the nearest one."""
+        return self._listed(await triggers.listed(self._db, name))
 
     async def pause(self, name: str, *, resume_at: datetime | None = None) -> Described:
         """Pause a trigger until it is resumed, or until `resume_at`; what comes due meanwhile is skipped (G2).
@@ -335,6 +335,10 @@ class Triggers:
             f"'{name}' is registered already{what} and stays as it is; change it: brain edit {name}, "
             f"end it: brain unregister {name}, or give another --name"
         )
+
+    def _listed(self, one: TriggerListing) -> Listed:
+        plain = described(one.row, self.stored(one.row))
+        return Listed(plain.row, plain.words, plain.zone, timed=plain.timed, listing=one)
 
     def _needed(self, row: TriggerRow) -> Trigger:
         trigger = self.stored(row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain_core.cli import output
-from brain_core.cli.trigger_shapes import instant
+from brain_core.cli.schedules import instant
 
 if TYPE_CHECKING:
     from brain_core.app import Brain

@@ -24,6 +24,7 @@ def cancel(
 
     Exit code 1 when the run has succeeded or failed already.
     """
+    from brain_core.app.shapes import cancelled_shape
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> Cancelled:
@@ -31,7 +32,7 @@ def cancel(
 
     done = with_brain(work)
     if as_json:
-        output.print_json({"run": done.run.id, "answer": done.answer, "status": done.run.status})
+        output.print_json(cancelled_shape(done))
     elif done.answer == "requested":
         output.emit(f"asked to end  run {done.run.short_id}")
         output.note(f"see: brain show {done.run.short_id}")

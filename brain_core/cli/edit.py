@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brain_core.cli import output
+from brain_core.cli.schedules import say_changed
 from brain_core.cli.trigger_options import (
     Brought,
     FieldOption,
@@ -16,7 +17,6 @@ from brain_core.cli.trigger_options import (
     made,
     values_for,
 )
-from brain_core.cli.trigger_shapes import changed_shape, say_changed
 from brain_core.cli.values import read_catch_up, read_inputs, read_overlap
 from brain_core.errors import UsageError
 
@@ -47,6 +47,7 @@ def edit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,
 ) -> None:
     """Change a schedule from now on. What is not given stays, and nothing that is past is fired."""
+    from brain_core.app.shapes import changed_shape
     from brain_core.cli.session import with_brain
 
     brought, options = brought_and_given(context)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain_core.cli import output
-from brain_core.cli.trigger_shapes import fire_shape, instant
+from brain_core.cli.schedules import instant
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -29,6 +29,7 @@ def fires(
     as_json: Annotated[bool, typer.Option("--json", help="Print the ledger as a JSON list.")] = False,
 ) -> None:
     """List what became of each instant that was due, the newest first; a line may stand for a stretch of them."""
+    from brain_core.app.shapes import fire_shape
     from brain_core.app.trigger_types import no_instants
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_since

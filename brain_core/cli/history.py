@@ -56,7 +56,7 @@ def history(
 
     runs = with_brain(work)
     if as_json:
-        from brain_core.cli.shapes import run_shape
+        from brain_core.app.shapes import run_shape
 
         output.print_json([run_shape(run, steps=False) for run in runs])
     elif runs:

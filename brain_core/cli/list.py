@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain_core.cli import output
-from brain_core.cli.trigger_shapes import instant, listed_shape
+from brain_core.cli.schedules import instant
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -22,6 +22,7 @@ def list_schedules(
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedules as a JSON list.")] = False,
 ) -> None:
     """List what is registered: its last run and how it ended, when it is due next, and what is overdue."""
+    from brain_core.app.shapes import listed_shape
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> list[Listed]:

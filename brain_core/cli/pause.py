@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain_core.cli import output
-from brain_core.cli.trigger_shapes import instant, trigger_shape
+from brain_core.cli.schedules import instant
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -29,6 +29,7 @@ def pause(
 
     A schedule that is paused already stays so. `--until` changes when it resumes.
     """
+    from brain_core.app.shapes import trigger_shape
     from brain_core.cli.session import with_brain
     from brain_core.cli.values import read_until
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brain_core.cli import output
 from brain_core.errors import UsageError, nearest
+from brain_core.plugin.info import plugin_shape
 
 if TYPE_CHECKING:
     from brain_core.plugin.info import PluginInfo
@@ -27,7 +28,7 @@ def list_plugins(as_json: AsJson = False) -> None:
     """List the plugins: name, version, distribution, what each provides, and its state."""
     found = _load()
     if as_json:
-        output.print_json([_shape(plugin) for plugin in found])
+        output.print_json([plugin_shape(plugin) for plugin in found])
         return
     rows = [
         [plugin.name, plugin.version, plugin.distribution, ", ".join(plugin.provides) or "-", _state(plugin)]
@@ -51,7 +52,7 @@ def check_plugin(
     if as_json:
         # Two plugins may quarrel over one name; then the one that is in quarantine is the one to look at.
         worst = min(found, key=lambda each: each.state != "quarantined")
-        output.print_json({**_shape(worst), "detail": worst.detail})
+        output.print_json({**plugin_shape(worst), "detail": worst.detail})
     else:
         for at, plugin in enumerate(found):
             if at:
@@ -62,7 +63,7 @@ def check_plugin(
 
 
 def _print(plugin: PluginInfo) -> None:
-    for title, value in _shape(plugin).items():
+    for title, value in plugin_shape(plugin).items():
         plain = ("yes" if value else "no") if isinstance(value, bool) else value
         text = ", ".join(plain) if isinstance(plain, list) else plain or "-"
         output.emit(f"{title:<14}{output.status(text) if title == 'state' else output.one_line(text)}")
@@ -75,19 +76,6 @@ def _load() -> list[PluginInfo]:
     from brain_core.cli.session import load
 
     return load()[1].plugins
-
-
-def _shape(plugin: PluginInfo) -> dict[str, Any]:
-    return {
-        "name": plugin.name,
-        "version": plugin.version,
-        "distribution": plugin.distribution,
-        "module": plugin.module,
-        "provides": plugin.provides,
-        "state": plugin.state,
-        "enabled": plugin.enabled,
-        "reason": plugin.reason,
-    }
 
 
 def _state(plugin: PluginInfo) -> str:

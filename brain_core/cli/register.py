@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brain_core.cli import output
+from brain_core.cli.schedules import say_changed
 from brain_core.cli.trigger_options import TriggerCommand, brought_and_given, chosen, made, values_for
-from brain_core.cli.trigger_shapes import changed_shape, say_changed
 from brain_core.cli.values import read_catch_up, read_inputs, read_overlap
 from brain_core.errors import UsageError
 
@@ -71,6 +71,7 @@ def register(
             output.note("no daemon runs; start one: brain daemon")
         return done
 
+    from brain_core.app.shapes import changed_shape
     from brain_core.cli.session import with_brain
 
     registered = with_brain(work, loaded=(brought.settings, brought.plugins))

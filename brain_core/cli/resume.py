@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain_core.cli import output
-from brain_core.cli.trigger_shapes import changed_shape, say_changed
+from brain_core.cli.schedules import say_changed
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -25,6 +25,7 @@ def resume(
 
     What came due while it was paused stays skipped. One that is not paused stays as it is.
     """
+    from brain_core.app.shapes import changed_shape
     from brain_core.cli.session import with_brain
 
     async def work(brain: Brain) -> Described:

@@ -28,7 +28,7 @@ def resume_run(
 
     found = with_brain(work)
     if as_json:
-        from brain_core.cli.shapes import run_shape
+        from brain_core.app.shapes import run_shape
 
         output.print_json(run_shape(found, steps=False))
     else:

@@ -48,7 +48,7 @@ def run(
         return
     finished = _run(file, given, verbose)
     if as_json:
-        from brain_core.cli.shapes import run_shape
+        from brain_core.app.shapes import run_shape
 
         output.print_json(run_shape(finished, steps=True))
     else:

@@ -48,7 +48,7 @@ def show(
     if step is not None:
         _print_output(found, step, as_json)
     elif as_json:
-        from brain_core.cli.shapes import run_shape
+        from brain_core.app.shapes import run_shape
 
         output.print_json({**run_shape(found, steps=True), "plugins": facts})
     else:

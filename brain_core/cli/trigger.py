@@ -35,9 +35,9 @@ def trigger(
     Its schedule is not changed, also a paused one can be run so, and an earlier run that goes on does not matter. With
     --wait the exit code is that of `brain run`.
     """
+    from brain_core.app.shapes import run_shape
     from brain_core.cli.run import EXIT_CODES, say_ended
     from brain_core.cli.session import with_brain
-    from brain_core.cli.shapes import run_shape
 
     given = read_inputs(inputs or [])
     queued: list[Run] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 _CORE_PACKAGE = "brain_core"
 
@@ -32,6 +32,20 @@ class PluginInfo:
     def label(self) -> str:
         """Name, distribution and version, as messages name a plugin."""
         return f"plugin '{self.name}' ({self.distribution} {self.version})"
+
+
+def plugin_shape(plugin: PluginInfo) -> dict[str, Any]:
+    """Return an installed plugin as JSON holds it."""
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "distribution": plugin.distribution,
+        "module": plugin.module,
+        "provides": list(plugin.provides),
+        "state": plugin.state,
+        "enabled": plugin.enabled,
+        "reason": plugin.reason,
+    }
 
 
 def described(kind: type) -> str:

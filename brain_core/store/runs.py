@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 _LISTED = 5
+_LARGE = 64 * 1024  # characters of an output after which others in the event loop get their turn
 _FIRST_ROWS = 21  # the page that most ask for, and one more
 SILENT_SECONDS = 30.0
 """How long beyond its lease an owner may be silent before the history counts as wrong."""
@@ -57,8 +59,12 @@ async def get(db: Database, run_id: UUID | str) -> Run:
     row = await db.fetchrow("run_get", key)
     if row is None:
         raise _not_found(key)
-    steps = await db.fetch("run_steps", key)
-    return _run(row, tuple(_step(step) for step in steps))
+    steps: list[StepRun] = []
+    for step in await db.fetch("run_steps", key):
+        steps.append(_step(step))
+        if len(step["output"] or "") > _LARGE:
+            await asyncio.sleep(0)
+    return _run(row, tuple(steps))
 
 
 async def head(db: Database, run_id: UUID) -> Run:

@@ -152,10 +152,7 @@ async def get(db: Database, name: str, *, unregistered: bool = False) -> Trigger
 
     With `unregistered` the last one that was unregistered does when there is none.
     """
-    row = await db.fetchrow("trigger_latest" if unregistered else "trigger_get", name)
-    if row is None:
-        raise _not_found(name, await db.fetch("trigger_names"))
-    return trigger_row(row)
+    return trigger_row(await _one(db, "trigger_latest" if unregistered else "trigger_get", name))
 
 
 async def find(db: Database, name: str) -> TriggerRow | None:
@@ -166,15 +163,12 @@ async def find(db: Database, name: str) -> TriggerRow | None:
 
 async def list_all(db: Database) -> list[TriggerListing]:
     """Return every trigger that is not deleted, by name."""
-    return [
-        TriggerListing(
-            trigger_row(row),
-            None if row["last_run_id"] is None else LastRun(*(row[f"last_run_{name}"] for name in LastRun._fields)),
-            row["last_success_at"],
-            row["overdue"],
-        )
-        for row in await db.fetch("trigger_list")
-    ]
+    return [_listing(row) for row in await db.fetch("trigger_list")]
+
+
+async def listed(db: Database, name: str) -> TriggerListing:
+    """Return one trigger as `list_all` does; TriggerNotFound names the nearest."""
+    return _listing(await _one(db, "trigger_listed", name))
 
 
 async def pause(
@@ -350,17 +344,9 @@ async def _close_pause(session: Session, trigger_id: UUID, now: datetime, last: 
 
 
 def _edited(row: TriggerRow, change: TriggerEdit) -> TriggerRow:
-    new: dict[str, Any] = {}
-    if change.type is not None:
-        new["type"] = change.type
-    if change.config is not None:
-        new["config"] = dict(change.config)
-    if change.inputs is not None:
-        new["inputs"] = dict(change.inputs)
+    new = {name: value for name, value in dataclasses.asdict(change).items() if value is not None}
     if change.catch_up is not None:
-        new["catch_up"], new["catch_up_max"] = change.catch_up, change.catch_up_max
-    if change.overlap is not None:
-        new["overlap"] = change.overlap
+        new["catch_up_max"] = change.catch_up_max
     return dataclasses.replace(row, **new)
 
 
@@ -390,6 +376,18 @@ def trigger_row(row: Any) -> TriggerRow:
         deleted_at=row["deleted_at"],
         skipping_from=row["skipping_from"],
     )
+
+
+async def _one(db: Database, statement: str, name: str) -> Any:
+    row = await db.fetchrow(statement, name)
+    if row is None:
+        raise _not_found(name, await db.fetch("trigger_names"))
+    return row
+
+
+def _listing(row: Any) -> TriggerListing:
+    last = None if row["last_run_id"] is None else LastRun(*(row[f"last_run_{name}"] for name in LastRun._fields))
+    return TriggerListing(trigger_row(row), last, row["last_success_at"], row["overdue"])
 
 
 def _not_found(name: str, known: Sequence[Any]) -> TriggerNotFound:

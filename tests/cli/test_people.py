@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from brain_core.app.shapes import step_shape
 from brain_core.cli import output, show
 from brain_core.cli.progress import Progress, preview
-from brain_core.cli.shapes import step_shape
 from brain_core.engine.events import HookProblem, Live, RunStarted, StepEnded, StepStarted
 from brain_core.run import PlannedStep, Run, StepRun
 

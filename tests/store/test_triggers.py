@@ -217,6 +217,10 @@ async def test_the_list_shows_last_runs_and_what_is_overdue(db: Database, make: 
     assert (first.last_run.id, first.last_run.status) == (result.run_id, "queued"), "of those of one moment the latest"
     assert first.last_run.created_at == (await runs.get(db, str(result.run_id))).created_at
     assert (second.row.name, second.overdue, second.last_run) == ("b", False, None)
+    assert [await triggers.listed(db, name) for name in ("a", "b")] == [first, second]
+    await triggers.unregister(db, "b", NOON, None, expected=second.row)
+    with pytest.raises(TriggerNotFound, match="'b'"):
+        await triggers.listed(db, "b")
 
 
 # A trigger whose instants are every `config["every"]` minutes, held against a model that walks minute by minute.

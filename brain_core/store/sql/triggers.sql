@@ -3,6 +3,21 @@ t.id, t.name, t.type, t.config, t.workflow_name, t.file, t.host, t.inputs, t.pla
 t.catch_up_max, t.overlap, t.state, t.revision, t.created_at, t.next_due_at, t.paused_at, t.resume_at, t.deleted_at,
 (SELECT f.due_at FROM brain.fires AS f WHERE f.trigger_id = t.id AND f.until = 'infinity') AS skipping_from
 
+-- part: last_run
+, last.id AS last_run_id, last.status AS last_run_status, last.created_at AS last_run_created_at,
+    last.started_at AS last_run_started_at,
+    t.next_due_at < clock_timestamp() - interval '60 s' IS TRUE AS overdue, good.ended_at AS last_success_at
+FROM brain.triggers AS t
+LEFT JOIN LATERAL (
+    SELECT r.id, r.status, r.created_at, r.started_at FROM brain.runs AS r
+    WHERE r.trigger_id = t.id
+    -- Instants that fire together give runs of the same moment.
+    ORDER BY r.trigger_id, r.created_at DESC, r.due_at DESC LIMIT 1) AS last ON true
+LEFT JOIN LATERAL (
+    SELECT r.ended_at FROM brain.runs AS r
+    WHERE r.trigger_id = t.id AND r.status IS NOT DISTINCT FROM 'success'
+    ORDER BY r.trigger_id, r.created_at DESC LIMIT 1) AS good ON true
+
 -- name: clock
 -- The database's clock, which goes on inside a transaction too (G5).
 SELECT clock_timestamp();
@@ -59,21 +74,16 @@ SELECT name FROM brain.triggers WHERE state <> 'deleted' ORDER BY name LIMIT 100
 -- All triggers that are not deleted, with their last run and their last success.
 SELECT
 -- include: columns
-, last.id AS last_run_id, last.status AS last_run_status, last.created_at AS last_run_created_at,
-    last.started_at AS last_run_started_at,
-    t.next_due_at < clock_timestamp() - interval '60 s' IS TRUE AS overdue, good.ended_at AS last_success_at
-FROM brain.triggers AS t
-LEFT JOIN LATERAL (
-    SELECT r.id, r.status, r.created_at, r.started_at FROM brain.runs AS r
-    WHERE r.trigger_id = t.id
-    -- Instants that fire together give runs of the same moment.
-    ORDER BY r.trigger_id, r.created_at DESC, r.due_at DESC LIMIT 1) AS last ON true
-LEFT JOIN LATERAL (
-    SELECT r.ended_at FROM brain.runs AS r
-    WHERE r.trigger_id = t.id AND r.status IS NOT DISTINCT FROM 'success'
-    ORDER BY r.trigger_id, r.created_at DESC LIMIT 1) AS good ON true
+-- include: last_run
 WHERE t.state <> 'deleted'
 ORDER BY t.name;
+
+-- name: trigger_listed
+-- One trigger as the list has it.
+SELECT
+-- include: columns
+-- include: last_run
+WHERE t.state <> 'deleted' AND t.name = $1;
 
 -- name: trigger_lock
 -- Locks a trigger for the rest of the transaction; nobody fires it meanwhile.

@@ -1,18 +1,11 @@
-"""Answers: what routes send, in the shapes of `brain show --json` and its like, made of what the brain returns."""
+"""Answers: the shapes of what routes send, as OpenAPI describes them. What is sent is made by the core's shapes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from starlette.responses import Response
-
-if TYPE_CHECKING:
-    from brain_core import Run, StepRun
-    from brain_core.facade import Cancelled, Described, LedgerEntry, Listed, PluginInfo
 
 RunStatus = Literal["queued", "running", "parked", "success", "failed", "cancelled"]
 StepStatus = Literal["running", "success", "failed", "interrupted", "skipped", "cancelled"]
@@ -20,29 +13,8 @@ Outcome = Literal["fired", "merged", "skipped_overlap", "skipped_paused"]
 
 
 class _Answer(BaseModel):
-    # A field that was forgotten is an error here, and not an answer without it.
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def json_text(value: Any) -> str:
-    """Return an answer, or JSON values, as JSON; times become ISO 8601.
-
-    Not by pydantic, whose serializer refuses values that are nested as deeply as outputs may be.
-    """
-    return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
-
-
-def answer(value: _Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response that holds an answer."""
-    return Response(json_text(value).encode(), status, headers, "application/json")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return dict(value)
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return str(value)
+    # Tests read what is sent by these, so a field that one of the two sides forgot is an error there.
+    model_config = ConfigDict(extra="forbid")
 
 
 class PlannedStepOut(_Answer):
@@ -68,23 +40,6 @@ class StepOut(_Answer):
     log: str = Field(description="What the step said beside its output.")
     details: dict[str, JsonValue] = Field(description="Facts such as an exit code, or how much was cut.")
 
-    @classmethod
-    def of(cls, step: StepRun) -> Self:
-        return cls.model_construct(
-            position=step.position,
-            name=step.name,
-            type=step.type,
-            attempt=step.attempt,
-            status=step.status,
-            started_at=step.started_at,
-            ended_at=step.ended_at,
-            seconds=step.seconds,
-            output=step.output,
-            error=step.error,
-            log=step.log,
-            details=dict(step.details),
-        )
-
 
 class RunOut(_Answer):
     """One run of a workflow, without its steps."""
@@ -104,10 +59,6 @@ class RunOut(_Answer):
     previous_run_id: str | None
     retry_of: str | None
 
-    @classmethod
-    def of(cls, run: Run) -> Self:
-        return cls.model_construct(**_head(run))
-
 
 class WholeRunOut(RunOut):
     """One run with its steps."""
@@ -117,36 +68,6 @@ class WholeRunOut(RunOut):
     running_step: str | None
     never_ran: list[str]
     plugins: dict[str, dict[str, JsonValue]] = Field(description="What plugins know of the run, by plugin.")
-
-    @classmethod
-    def whole(cls, run: Run, facts: Mapping[str, Mapping[str, Any]]) -> Self:
-        return cls.model_construct(
-            **_head(run),
-            planned=[PlannedStepOut(name=step.name, type=step.type) for step in run.planned],
-            steps=[StepOut.of(step) for step in run.steps],
-            running_step=None if run.running_step is None else run.running_step.name,
-            never_ran=[step.name for step in run.never_ran],
-            plugins={name: dict(known) for name, known in facts.items()},
-        )
-
-
-def _head(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "workflow": run.workflow,
-        "file": run.file,
-        "status": run.status,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "seconds": run.seconds,
-        "error": run.error,
-        "inputs": dict(run.inputs),
-        "trigger": None if run.trigger is None else dict(run.trigger),
-        "version": run.version,
-        "previous_run_id": run.previous_run_id,
-        "retry_of": run.retry_of,
-    }
 
 
 class RunsOut(_Answer):
@@ -162,10 +83,6 @@ class CancelOut(_Answer):
     run: str = Field(json_schema_extra={"format": "uuid"})
     answer: Literal["cancelled", "requested", "over"]
     status: RunStatus
-
-    @classmethod
-    def of(cls, done: Cancelled) -> Self:
-        return cls(run=done.run.id, answer=done.answer, status=done.run.status)
 
 
 class LastRunOut(_Answer):
@@ -205,63 +122,12 @@ class ListedTriggerOut(TriggerOut):
     last_success_at: datetime | None
     last_run: LastRunOut | None
 
-    @classmethod
-    def of(cls, one: Listed) -> Self:
-        listing = one.listing
-        return cls.model_construct(
-            **_trigger(one),
-            overdue=listing.overdue,
-            last_success_at=listing.last_success_at,
-            last_run=last_run_of(one),
-        )
-
 
 class ChangedTriggerOut(TriggerOut):
     """A trigger that was changed, with what surprises about it and its next instants."""
 
     notes: list[str]
     next: list[datetime]
-
-    @classmethod
-    def of(cls, one: Described) -> Self:
-        upcoming = [at.astimezone(one.zone) for at in one.next]
-        return cls.model_construct(**_trigger(one), notes=list(one.notes), next=upcoming)
-
-
-def last_run_of(one: Listed) -> LastRunOut | None:
-    """Return the last run of a trigger."""
-    last: Any = one.listing.last_run
-    if last is None:
-        return None
-    return LastRunOut(id=str(last.id), status=last.status, created_at=last.created_at, started_at=last.started_at)
-
-
-def _trigger(one: Described) -> dict[str, Any]:
-    row = one.row
-    return {
-        "name": row.name,
-        "type": row.type,
-        "config": row.config,
-        "schedule": one.words,
-        "workflow": row.workflow_name,
-        "file": row.file,
-        "host": row.host,
-        "inputs": row.inputs,
-        "catch_up": _catch_up(one),
-        "overlap": row.overlap,
-        "state": row.state,
-        "paused_at": row.paused_at,
-        "resume_at": row.resume_at,
-        "next_due_at": row.next_due_at,
-        "created_at": row.created_at,
-        "revision": row.revision,
-    }
-
-
-def _catch_up(one: Described) -> str | None:
-    if not one.timed:
-        return None
-    return f"all:{one.row.catch_up_max}" if one.row.catch_up == "all" else one.row.catch_up
 
 
 class TriggersOut(_Answer):
@@ -283,22 +149,6 @@ class FireOut(_Answer):
     run_id: str | None
     revision: int
     recorded_at: datetime
-
-    @classmethod
-    def of(cls, entry: LedgerEntry) -> Self:
-        row = entry.row
-        return cls(
-            trigger=entry.trigger,
-            workflow=entry.workflow,
-            due_at=row.due_at,
-            until=None if row.open else row.until,
-            open=row.open,
-            outcome=row.outcome,
-            reason=row.reason,
-            run_id=None if row.run_id is None else str(row.run_id),
-            revision=row.revision,
-            recorded_at=row.recorded_at,
-        )
 
 
 class FiresOut(_Answer):
@@ -324,27 +174,6 @@ class WorkflowsOut(_Answer):
 
     workflows: list[WorkflowOut]
 
-    @classmethod
-    def of(cls, listing: Iterable[Listed]) -> Self:
-        grouped: dict[tuple[str, str, str], list[Listed]] = {}
-        for one in listing:
-            grouped.setdefault((one.row.workflow_name, one.row.file, one.row.host), []).append(one)
-        found = []
-        for (name, file, host), triggers in sorted(grouped.items()):
-            latest = max(triggers, key=lambda one: one.row.created_at)
-            last = [run for run in map(last_run_of, triggers) if run is not None]
-            found.append(
-                WorkflowOut(
-                    name=name,
-                    file=file,
-                    host=host,
-                    steps=[PlannedStepOut(name=step["name"], type=step["type"]) for step in latest.row.planned_steps],
-                    triggers=sorted(one.row.name for one in triggers),
-                    last_run=max(last, key=lambda run: run.created_at, default=None),
-                )
-            )
-        return cls(workflows=found)
-
 
 class PluginOut(_Answer):
     """An installed plugin."""
@@ -357,19 +186,6 @@ class PluginOut(_Answer):
     state: Literal["active", "disabled", "quarantined"]
     enabled: bool | None
     reason: str | None
-
-    @classmethod
-    def of(cls, plugin: PluginInfo) -> Self:
-        return cls(
-            name=plugin.name,
-            version=plugin.version,
-            distribution=plugin.distribution,
-            module=plugin.module,
-            provides=list(plugin.provides),
-            state=plugin.state,
-            enabled=plugin.enabled,
-            reason=plugin.reason,
-        )
 
 
 class PluginsOut(_Answer):

@@ -12,7 +12,7 @@ from fastapi.sse import format_sse_event
 from starlette.responses import Response
 
 from brain_core import facade
-from brain_http_api.answers import RunOut, StepOut, json_text
+from brain_http_api.encoding import json_text
 from brain_http_api.problems import Problem, send_problem
 from brain_http_api.waiting import gone
 
@@ -153,7 +153,7 @@ class EventStream(Response):
 
 def _data(event: RunEvent) -> Any:
     if event.run is not None:
-        return RunOut.of(event.run)
+        return facade.run_shape(event.run, steps=False)
     if event.step is not None:
-        return StepOut.of(event.step)
+        return facade.step_shape(event.step)
     return {"step": event.step_name, "text": event.text} if event.kind == "live" else {"step": event.step_name}

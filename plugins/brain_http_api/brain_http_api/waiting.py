@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from brain_core import facade
-from brain_http_api.answers import WholeRunOut, answer
+from brain_http_api.encoding import answer, run_text
 from brain_http_api.problems import Problem
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ async def run_answer(api: Api, run: Run, headers: Mapping[str, str] | None = Non
     return answer(await whole(api, run), status, {"Location": location(api, run.id), **(headers or {})})
 
 
-async def whole(api: Api, run: Run) -> WholeRunOut:
-    """Return a run with its steps and with what plugins know of it."""
+async def whole(api: Api, run: Run) -> str:
+    """Return a run with its steps and with what plugins know of it, as JSON."""
     try:
         facts, _ = await api.brain.tables.facts(run) if run.steps else ({}, [])
     except facade.BrainError:
         # The run is what was asked for, and it may just have been started: a 503 would ask for a second one.
         facts = {}
-    return WholeRunOut.whole(run, facts)
+    return await run_text({**facade.run_shape(run, steps=True), "plugins": facts})
 
 
 def location(api: Api, run_id: object) -> str:

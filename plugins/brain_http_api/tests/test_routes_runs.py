@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 from brain_http_api.answers import WholeRunOut
 
-from brain_core.cli.shapes import run_shape
+from brain_core.facade import run_shape
 from brain_core.store import queue, runs
 from brain_core.store.recorder import Recorder, RunEnd, StepEnd
 from brain_core.store.workers import WorkerIdentity

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from brain_http_api import answers
 
-from brain_core.cli.plugins import _shape as plugin_shape
-from brain_core.cli.trigger_shapes import changed_shape, fire_shape, listed_shape
+from brain_core.facade import changed_shape, fire_shape, listed_shape, plugin_shape
 from brain_core.store import fires
 
 from .conftest import Served

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from brain_core import facade
 from brain_http_api.access import Reader
-from brain_http_api.answers import FireOut, FiresOut, Outcome, PluginOut, PluginsOut, WorkflowsOut, answer
+from brain_http_api.answers import FiresOut, Outcome, PluginsOut, WorkflowsOut
 from brain_http_api.api import Api, api_of
 from brain_http_api.bodies import Moment
+from brain_http_api.encoding import answer, json_text
 from brain_http_api.routes.described import problems
 from brain_http_api.routes.seen import trigger_of
 
@@ -38,7 +41,8 @@ async def list_fires(
     if query.trigger is not None:
         await trigger_of(api, access, query.trigger, unregistered=True)
     found, cursor = await api.brain.fires_page(workflows=access.patterns or None, **dict(query))
-    return answer(FiresOut(fires=[FireOut.of(entry) for entry in found], next_cursor=cursor))
+    fires = [{"trigger": one.trigger, "workflow": one.workflow, **facade.fire_shape(one.row)} for one in found]
+    return answer(json_text({"fires": fires, "next_cursor": cursor}))
 
 
 @router.get(
@@ -47,10 +51,34 @@ async def list_fires(
 async def list_workflows(access: Reader, api: Annotated[Api, Depends(api_of)]) -> Response:
     """Return the workflows that something is registered for, each with what it is registered under."""
     listing = await api.brain.triggers.listing()
-    return answer(WorkflowsOut.of(one for one in listing if access.sees(one.row.workflow_name)))
+    seen = [one for one in listing if access.sees(one.row.workflow_name)]
+    return answer(json_text({"workflows": _by_workflow(seen)}))
 
 
 @router.get("/plugins", operation_id="list_plugins", tags=["server"], response_model=PluginsOut, responses=problems())
 async def list_plugins(_: Reader, api: Annotated[Api, Depends(api_of)]) -> Response:
     """Return the installed plugins, and what is wrong with them."""
-    return answer(PluginsOut(plugins=[PluginOut.of(plugin) for plugin in api.brain.plugins.plugins]))
+    plugins = [facade.plugin_shape(plugin) for plugin in api.brain.plugins.plugins]
+    return answer(json_text({"plugins": plugins}))
+
+
+def _by_workflow(listing: Iterable[facade.Listed]) -> list[dict[str, Any]]:
+    """Return the workflows that triggers are of, by name, each with the names of its triggers and its latest run."""
+    grouped: dict[tuple[str, str, str], list[facade.Listed]] = {}
+    for one in listing:
+        grouped.setdefault((one.row.workflow_name, one.row.file, one.row.host), []).append(one)
+    found = []
+    for (name, file, host), triggers in sorted(grouped.items()):
+        latest = max(triggers, key=lambda one: one.row.created_at)
+        last = [run for run in map(facade.last_run_shape, triggers) if run is not None]
+        found.append(
+            {
+                "name": name,
+                "file": file,
+                "host": host,
+                "steps": [{"name": step["name"], "type": step["type"]} for step in latest.row.planned_steps],
+                "triggers": sorted(one.row.name for one in triggers),
+                "last_run": max(last, key=lambda run: run["created_at"], default=None),
+            }
+        )
+    return found

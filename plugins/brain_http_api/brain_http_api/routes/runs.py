@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from brain_core import facade
 from brain_http_api.access import Reader, Starter
-from brain_http_api.answers import CancelOut, RunOut, RunsOut, RunStatus, WholeRunOut, answer
+from brain_http_api.answers import CancelOut, RunsOut, RunStatus, WholeRunOut
 from brain_http_api.api import Api, api_of
 from brain_http_api.bodies import CancelIn, Moment, body_of, documented
+from brain_http_api.encoding import answer, json_text
 from brain_http_api.routes.described import Responses, problems, takes_body
 from brain_http_api.routes.seen import run_of, trigger_of
 from brain_http_api.waiting import whole
@@ -46,7 +48,8 @@ async def list_runs(
     if query.trigger is not None:
         await trigger_of(api, access, query.trigger, unregistered=True)
     found, cursor = await api.brain.history_page(workflows=access.patterns or None, **dict(query))
-    return answer(RunsOut.model_construct(runs=[RunOut.of(run) for run in found], next_cursor=cursor))
+    runs = [facade.run_shape(run, steps=False) for run in found]
+    return answer(json_text({"runs": runs, "next_cursor": cursor}))
 
 
 @router.get("/runs/{id}", operation_id="get_run", response_model=WholeRunOut, responses=problems(404))
@@ -71,5 +74,5 @@ async def cancel_run(
     """End a run as cancelled: at once when it waits, by its own process when it runs. To repeat it is harmless."""
     run = await run_of(api, access, run_id)
     reason = body.reason or f"cancelled over HTTP by the token '{access.name}'"
-    done = CancelOut.of(await api.brain.control.cancel(run.id, reason))
-    return answer(done, 202 if done.answer == "requested" else 200)
+    done = await api.brain.control.cancel(run.id, reason)
+    return answer(json_text(facade.cancelled_shape(done)), 202 if done.answer == "requested" else 200)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from brain_core import facade
@@ -10,9 +12,12 @@ from brain_http_api.problems import Problem
 
 if TYPE_CHECKING:
     from brain_core import Run
-    from brain_core.facade import Described
+    from brain_core.facade import Described, Listed
     from brain_http_api.access import Access
     from brain_http_api.api import Api
+
+
+Found = TypeVar("Found", bound="Described")
 
 
 def uuid_of(run_id: str) -> UUID:
@@ -41,10 +46,19 @@ async def run_of(api: Api, access: Access, run_id: str) -> Run:
 
 async def trigger_of(api: Api, access: Access, name: str, *, unregistered: bool = False) -> Described:
     """Return a trigger; a Problem when it is not there for the bearer. `unregistered` as in `brain.triggers.get`."""
+    return await _seen(access, name, partial(api.brain.triggers.get, name, unregistered=unregistered))
+
+
+async def listed_of(api: Api, access: Access, name: str) -> Listed:
+    """Return a trigger with its last run; a Problem when it is not there for the bearer."""
+    return await _seen(access, name, partial(api.brain.triggers.listed, name))
+
+
+async def _seen(access: Access, name: str, ask: Callable[[], Awaitable[Found]]) -> Found:
     if "\0" in name:
         raise no_trigger(name)  # the database does not even take it
     try:
-        found = await api.brain.triggers.get(name, unregistered=unregistered)
+        found = await ask()
     except facade.TriggerNotFound as error:
         if access.patterns:
             # The error names the nearest one that there is.

@@ -6,14 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from brain_core import facade
 from brain_http_api.access import Admin, Reader, Starter
-from brain_http_api.answers import ChangedTriggerOut, ListedTriggerOut, TriggersOut, WholeRunOut, answer
+from brain_http_api.answers import ChangedTriggerOut, ListedTriggerOut, TriggersOut, WholeRunOut
 from brain_http_api.api import Api, api_of
 from brain_http_api.bodies import FireIn, PauseIn, body_of, documented
+from brain_http_api.encoding import answer, json_text
 from brain_http_api.problems import Problem
 from brain_http_api.routes.described import Responses, problems, takes_body
 from brain_http_api.routes.run import STARTED, KeyHeader, one_key, start_and_answer
-from brain_http_api.routes.seen import no_trigger, trigger_of
+from brain_http_api.routes.seen import listed_of, trigger_of
 
 router = APIRouter(tags=["triggers"])
 
@@ -25,18 +27,14 @@ Name = Annotated[str, Path(description="The name that it is registered under.")]
 async def list_triggers(access: Reader, api: Annotated[Api, Depends(api_of)]) -> Response:
     """Return what is registered, by name, each with its last run and whether it is overdue."""
     listing = await api.brain.triggers.listing()
-    seen = [ListedTriggerOut.of(one) for one in listing if access.sees(one.row.workflow_name)]
-    return answer(TriggersOut.model_construct(triggers=seen))
+    seen = [facade.listed_shape(one) for one in listing if access.sees(one.row.workflow_name)]
+    return answer(json_text({"triggers": seen}))
 
 
 @router.get("/triggers/{name}", operation_id="get_trigger", response_model=ListedTriggerOut, responses=problems(404))
 async def get_trigger(access: Reader, api: Annotated[Api, Depends(api_of)], name: Name) -> Response:
     """Return one trigger with its last run."""
-    await trigger_of(api, access, name)
-    for one in await api.brain.triggers.listing():
-        if one.row.name == name:
-            return answer(ListedTriggerOut.of(one))
-    raise no_trigger(name)
+    return answer(json_text(facade.listed_shape(await listed_of(api, access, name))))
 
 
 @router.post(
@@ -56,7 +54,7 @@ async def pause_trigger(
     await trigger_of(api, access, name)
     if body.resume_at is not None and body.resume_at <= await api.brain.clock():
         raise Problem(422, "invalid", f"resume_at: {body.resume_at.isoformat()} is over; give a time to come")
-    return answer(ChangedTriggerOut.of(await api.brain.triggers.pause(name, resume_at=body.resume_at)))
+    return _changed(await api.brain.triggers.pause(name, resume_at=body.resume_at))
 
 
 @router.post(
@@ -68,7 +66,7 @@ async def pause_trigger(
 async def resume_trigger(access: Admin, api: Annotated[Api, Depends(api_of)], name: Name) -> Response:
     """Resume a paused trigger at its first instant from now; one that is not paused stays as it is."""
     await trigger_of(api, access, name)
-    return answer(ChangedTriggerOut.of(await api.brain.triggers.resume(name)))
+    return _changed(await api.brain.triggers.resume(name))
 
 
 @router.post(
@@ -93,3 +91,7 @@ async def fire_trigger(
         # One that was unregistered since: a key that was used before still gives its run.
         await trigger_of(api, access, name, unregistered=True)
     return await start_and_answer(request, api, access, name, body.inputs, key, 0.0)
+
+
+def _changed(one: facade.Described) -> Response:
+    return answer(json_text(facade.changed_shape(one)))
