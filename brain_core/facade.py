@@ -8,6 +8,7 @@ from __future__ import annotations
 from brain_core.app import Brain
 from brain_core.app.control import Cancelled
 from brain_core.app.following import RunEvent
+from brain_core.app.recent import Recent
 from brain_core.app.serving import Health, Started
 from brain_core.app.shapes import (
     cancelled_shape,
@@ -59,6 +60,7 @@ __all__ = [
     "Listed",
     "PluginError",
     "PluginInfo",
+    "Recent",
     "RunEvent",
     "RunNotFound",
     "RunnerDied",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4, uuid5
 
+from brain_core.app.recent import Recent
 from brain_core.errors import InputError, StepFailed, TriggerNotFound
 from brain_core.store import triggers
 from brain_core.store.codec import encode, visible
@@ -18,35 +18,25 @@ if TYPE_CHECKING:
     from brain_core.store.database import Database
     from brain_core.store.triggers import TriggerRow
 
-REMEMBERED = 0.5
-"""Seconds for which a trigger, or that there is none, is taken to be as it was."""
 LARGE = 64 * 1024
 """Bytes: what is made of so many may be many thousands of values, over which the loop would stand still."""
 MOST_REMEMBERED = 4_096
 """Names: who tries out what there is must not fill the memory."""
 
 
-class _Known(NamedTuple):
-    row: TriggerRow | None
-    until: float
-
-
 class Accepting:
     """Takes deliveries for triggers by their names; of one event loop."""
 
     def __init__(self, db: Database, max_bytes: int) -> None:
-        self._db = db
         self._max_bytes = max_bytes
         self._enqueuer = Enqueuer(db)
-        self._known: dict[str, _Known] = {}
-        self._asked: dict[str, asyncio.Task[TriggerRow | None]] = {}
+        self._rows: Recent[str, TriggerRow | None] = Recent(lambda name: triggers.find(db, name), MOST_REMEMBERED)
 
     async def find(self, name: str, type_name: str) -> TriggerRow | None:
         """Return the trigger of a name and a type, whatever its state, as it was a moment ago."""
         if not name.isprintable():
             return None  # what no name has, and the database might refuse to look for
-        known = self._known.get(name)
-        row = known.row if known is not None and monotonic() < known.until else await self._ask(name)
+        row = await self._rows.get(name)
         return row if row is not None and row.type == type_name else None
 
     async def accept(
@@ -67,26 +57,10 @@ class Accepting:
             if (accepted := await self._enqueuer.enqueue(run_id, row.id, text)) is not None:
                 return accepted
             # Paused or unregistered a moment ago; perhaps another one has its name by now.
-            self._known.pop(name, None)
+            self._rows.forget(name, row)
             before = row.id
         raise TriggerNotFound(f"nothing takes deliveries as '{name[:80]}'")
 
     async def drain(self) -> None:
         """Return when everything that was handed over has its answer."""
         await self._enqueuer.drain()
-
-    async def _ask(self, name: str) -> TriggerRow | None:
-        asked = self._asked.get(name)
-        if asked is None:
-            asked = self._asked[name] = asyncio.create_task(self._read(name), name="brain-find-trigger")
-            asked.add_done_callback(lambda _: self._asked.pop(name, None))
-        # Shielded: others wait for the same answer.
-        return await asyncio.shield(asked)
-
-    async def _read(self, name: str) -> TriggerRow | None:
-        began = monotonic()
-        row = await triggers.find(self._db, name)
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[name] = _Known(row, began + REMEMBERED)
-        return row

@@ -10,8 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from brain_core.app import Brain
-from brain_core.app import accepting as accepting_room
+from brain_core.app import Brain, recent
 from brain_core.errors import DatabaseError, DatabaseUnreachable, InputError, TriggerNotFound
 from brain_core.store import runs, triggers
 from brain_core.store.database import Database
@@ -126,19 +125,14 @@ async def test_a_name_that_another_one_has_by_now_is_found(brain: Brain) -> None
 
 async def test_what_is_new_or_changed_is_seen_after_a_moment(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 0.0
-    monkeypatch.setattr(accepting_room, "monotonic", lambda: clock)
+    monkeypatch.setattr(recent, "monotonic", lambda: clock)
     assert await brain.registered("hook", "webhook") is None
     row = await hook(brain.db)
     assert await brain.registered("hook", "webhook") is None
-    clock = accepting_room.REMEMBERED
+    clock = recent.REMEMBERED
     found = await brain.registered("hook", "webhook")
     assert found is not None
     assert found.id == row.id
-    # Names that strangers try out are forgotten.
-    for number in range(accepting_room.MOST_REMEMBERED + 10):
-        brain._accepting()._known[f"n{number}"] = accepting_room._Known(None, clock + 1)
-    await brain.registered("one more", "webhook")
-    assert len(brain._accepting()._known) == 1
 
 
 async def test_hostile_values_are_kept_as_data_or_refused(brain: Brain) -> None:
