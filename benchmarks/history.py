@@ -30,7 +30,7 @@ async def median_ms(bench: Bench, workflow: str | None) -> float:
     took = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        found = await runs.history(bench.db, workflow=workflow, status=None, since=None, limit=20, before=None)
+        found = await runs.history(bench.db, runs.RunFilter(workflow))
         took.append((time.perf_counter() - began) * 1000)
         assert len(found) == 20
     return statistics.median(took)

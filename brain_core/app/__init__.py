@@ -256,7 +256,8 @@ class Brain(Serving):
         """Return runs, newest first, without their steps; `before` is the id of the run to go on from."""
         last = None if before is None else await runs.find(self.db, before)
         start = None if last is None else (last.created_at, UUID(last.id))
-        return await runs.history(self.db, workflow=workflow, status=status, since=since, limit=limit, before=start)
+        wanted = runs.RunFilter(workflow=workflow, status=status, since=since)
+        return await runs.history(self.db, wanted, limit=limit, before=start)
 
     async def show(self, id_prefix: str | None = None) -> Run:
         """Return one run with its steps: the one whose id begins so, or the last one. RunNotFound otherwise."""

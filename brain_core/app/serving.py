@@ -6,13 +6,14 @@ keeps the daemon's own connections busy: a service is given a brain of its own (
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from brain_core.app.paging import Paging
+
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from brain_core.app.accepting import Accepting
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from brain_core.run import Run
     from brain_core.store.database import Database
     from brain_core.store.enqueuer import Accepted
-    from brain_core.store.fires import LedgerEntry
     from brain_core.store.triggers import TriggerRow
 
 CONNECTIONS = 6
@@ -54,10 +54,9 @@ class Health(NamedTuple):
         return self.database and self.daemon
 
 
-class Serving:
+class Serving(Paging):
     """A part of `Brain`: the acts of services."""
 
-    db: Database
     loaded_settings: LoadedSettings
     plugins: PluginManager
     _server: EmbeddedServer | None
@@ -152,68 +151,6 @@ class Serving:
             self._waiters = Waiters(self.db)
         await self._waiters.wait(run_id, timeout)
         return await runs.get(self.db, run_id)
-
-    async def history_page(
-        self,
-        *,
-        workflow: str | None = None,
-        workflows: Sequence[str] | None = None,
-        status: str | None = None,
-        trigger: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        cursor: str | None = None,
-        limit: int = 20,
-    ) -> tuple[list[Run], str | None]:
-        """Return runs without their steps, the latest first, and the cursor of the next page; None at the end.
-
-        Created from `since` on and before `until`; `trigger` is the name of one, unregistered or not; `workflows` are
-        patterns (`*` any text, `?` one character) of which the workflow's name has to match one. A page goes on where
-        the one before ended, whatever has started meanwhile; it is shorter than `limit` where its runs are large.
-        UsageError for a cursor that is none.
-        """
-        from brain_core.app.paging import history_page
-
-        return await history_page(
-            self.db,
-            workflow=workflow,
-            workflows=workflows,
-            status=status,
-            trigger=trigger,
-            since=since,
-            until=until,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    async def fires_page(
-        self,
-        *,
-        trigger: str | None = None,
-        workflows: Sequence[str] | None = None,
-        outcome: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        cursor: str | None = None,
-        limit: int = 20,
-    ) -> tuple[list[LedgerEntry], str | None]:
-        """Return what became of due instants, the latest first, and the cursor of the next page; None at the end.
-
-        Of all triggers, unregistered ones included, or of one by its name; due from `since` on (a stretch that reaches
-        over it, too) and before `until`. `workflows` as in `history_page`. UsageError for a cursor that is none.
-        """
-        from brain_core.app.paging import fires_page
-
-        return await fires_page(
-            self.db,
-            trigger=trigger,
-            workflows=workflows,
-            outcome=outcome,
-            since=since,
-            until=until,
-            cursor=cursor,
-            limit=limit,
-        )
 
     def events(self, run_id: UUID, after: str | None = None) -> AsyncIterator[RunEvent]:
         """Yield what becomes of a run from its beginning, or after the event with the id `after`, until it has ended.

@@ -180,6 +180,6 @@ async def _stretches(
 
 
 async def _mean_seconds(db: Database, workflow: str) -> float | None:
-    past = await runs.history(db, workflow=workflow, status="success", limit=_RUNS_FOR_MEAN)
+    past = await runs.history(db, runs.RunFilter(workflow, status="success"), limit=_RUNS_FOR_MEAN)
     lengths = [run.seconds for run in past if run.seconds is not None]
     return sum(lengths) / len(lengths) if lengths else None

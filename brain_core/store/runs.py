@@ -39,6 +39,23 @@ class Violation(NamedTuple):
     text: str
 
 
+class RunFilter(NamedTuple):
+    """Which runs of the history are wanted; None: whatever it is.
+
+    `workflows` are patterns, of which the name of the workflow has to match one. `trigger` is the id of the one that
+    started the run. `since` is when it was created at the earliest.
+    """
+
+    workflow: str | None = None
+    workflows: Sequence[str] | None = None
+    status: str | None = None
+    trigger: UUID | None = None
+    since: datetime | None = None
+
+
+ALL_RUNS = RunFilter()
+
+
 async def previous(db: Database, workflow: str) -> tuple[str, dict[str, Json]] | None:
     """Return id and step outputs of the last successful run of a workflow; None when there is none."""
     rows = await db.fetch("run_previous", workflow)
@@ -105,34 +122,20 @@ async def find(db: Database, prefix: str) -> Run:
 
 async def history(
     db: Database,
+    wanted: RunFilter = ALL_RUNS,
     *,
-    workflow: str | None = None,
-    workflows: Sequence[str] | None = None,
-    status: str | None = None,
-    since: datetime | None = None,
-    trigger: UUID | None = None,
     limit: int = 20,
     before: tuple[datetime, UUID] | None = None,
 ) -> list[Run]:
-    """Return runs without their steps, the latest first; `trigger` is the id of the one that started them.
+    """Return runs without their steps, the latest first.
 
-    `workflows` are patterns, of which the name of the workflow has to match one.
     `before` is (created_at, id) of the last run of the page before this one.
     """
-    return [_run(row) for row in await _rows(db, workflow, workflows, status, since, trigger, limit, before)]
+    return [_run(row) for row in await _rows(db, wanted, limit, before)]
 
 
 async def history_within(
-    db: Database,
-    max_bytes: int,
-    *,
-    workflow: str | None,
-    workflows: Sequence[str] | None,
-    status: str | None,
-    since: datetime | None,
-    trigger: UUID | None,
-    limit: int,
-    before: tuple[datetime, UUID] | None,
+    db: Database, max_bytes: int, wanted: RunFilter, *, limit: int, before: tuple[datetime, UUID] | None
 ) -> tuple[list[Run], bool]:
     """Return runs as `history` does, and whether there are more: `limit` of them, or as many as are within `max_bytes`.
 
@@ -142,7 +145,7 @@ async def history_within(
     used, size = 0, _FIRST_ROWS
     while True:
         size = min(size, limit + 1 - len(found))
-        rows = await _rows(db, workflow, workflows, status, since, trigger, size, before)
+        rows = await _rows(db, wanted, size, before)
         for row in rows:
             used += len(row["inputs"]) + len(row["trigger"] or "")
             if found and (len(found) == limit or used > max_bytes):
@@ -155,16 +158,8 @@ async def history_within(
         size = max(1, (max_bytes - used) * len(found) // max(1, used))
 
 
-async def _rows(
-    db: Database,
-    workflow: str | None,
-    workflows: Sequence[str] | None,
-    status: str | None,
-    since: datetime | None,
-    trigger: UUID | None,
-    limit: int,
-    before: tuple[datetime, UUID] | None,
-) -> list[Any]:
+async def _rows(db: Database, wanted: RunFilter, limit: int, before: tuple[datetime, UUID] | None) -> list[Any]:
+    workflow, workflows, status, trigger, since = wanted
     created, last = before or (_LAST_TIME, _LAST_ID)
     page = (created, last, since or _FIRST_TIME, limit)
     if workflows is not None and (not workflows or (workflow is not None and not matches_any(workflows, workflow))):

@@ -76,7 +76,7 @@ CASES = {
 
 
 async def the_run(db: Database) -> Run | None:
-    found = await runs.history(db, workflow="crashing")
+    found = await runs.history(db, runs.RunFilter(workflow="crashing"))
     assert len(found) <= 1
     return await runs.find(db, found[0].id) if found else None
 

@@ -196,7 +196,7 @@ async def test_a_worker_that_lost_its_run_can_write_nothing_about_it(database_ur
     steps = [Calls(name="one", call=lose), Calls(name="two", call=lambda ctx: 2)]
     with pytest.raises(ClaimLost):
         await run_workflow(Workflow(name="w", steps=steps), database_url)
-    (run,) = await runs.history(db, workflow="w")
+    (run,) = await runs.history(db, runs.RunFilter(workflow="w"))
     kept = await runs.find(db, run.id)
     assert kept.status == "failed"
     assert [(step.name, step.status) for step in kept.steps] == [("one", "interrupted")]

@@ -28,7 +28,8 @@ async def _history(db: Database, make: Any, workflow: str, days: int) -> None:
 async def _ages(db: Database, workflow: str) -> list[int]:
     now = datetime.now(UTC)
     return [
-        round((now - run.created_at) / timedelta(days=1)) for run in await runs.history(db, workflow=workflow, limit=99)
+        round((now - run.created_at) / timedelta(days=1))
+        for run in await runs.history(db, runs.RunFilter(workflow), limit=99)
     ]
 
 

@@ -269,10 +269,10 @@ async def test_previous_history_and_find(db: Database, make: Any) -> None:
     assert [run.workflow for run in listed] == ["flow", "other"]
     rest = await runs.history(db, before=(listed[-1].created_at, runs.UUID(listed[-1].id)))
     assert [run.id for run in rest] == [str(second), str(first)]
-    assert len(await runs.history(db, workflow="flow")) == 3
-    assert [run.id for run in await runs.history(db, status="running")] == [str(begun.run_id)]
-    assert len(await runs.history(db, status="success", since=listed[-1].created_at)) == 1
-    assert len(await runs.history(db, workflow="flow", status="success")) == 2
+    assert len(await runs.history(db, runs.RunFilter(workflow="flow"))) == 3
+    assert [run.id for run in await runs.history(db, runs.RunFilter(status="running"))] == [str(begun.run_id)]
+    assert len(await runs.history(db, runs.RunFilter(status="success", since=listed[-1].created_at))) == 1
+    assert len(await runs.history(db, runs.RunFilter(workflow="flow", status="success"))) == 2
     assert (await runs.find(db, str(first)[:13])).id == str(first)
     for wrong in ("", "zz", "0" * 33, str(uuid4())):
         with pytest.raises(RunNotFound):
