@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -86,6 +87,27 @@ async def test_the_secret_counts_and_not_the_id(lab: Lab) -> None:
     for wrong in (public + changed, new_token(), public + new_token()[23:], token[:-1], token + "a", token.upper()):
         assert await lab.tokens.access(wrong) is None
     assert await lab.tokens.access(token) is not None
+
+
+async def test_only_a_comparison_in_constant_time_says_whether_a_token_is_right(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await lab.token()
+    compared: list[int] = []
+
+    def never(one: bytes, other: bytes) -> bool:
+        compared.append(len(one) * len(other))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", never)
+    assert await lab.tokens.access(ENVIRONMENT) is None
+    # As much is compared where there is no such id.
+    for one in (token, new_token()):
+        compared.clear()
+        assert await lab.tokens.access(one) is None
+        assert compared == [32 * 32] * 2
+    monkeypatch.undo()
+    assert await lab.tokens.access(token) == Access("ci", "run")
 
 
 NOT_ONES = {

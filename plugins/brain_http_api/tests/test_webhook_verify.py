@@ -190,6 +190,15 @@ def test_long_headers_are_hardly_more_work(scheme: str, long: bytes, monkeypatch
     assert sum(compared) < 200
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_only_a_comparison_in_constant_time_says_whether_a_signature_is_right(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hmac, "compare_digest", lambda expected, given: False)
+    with pytest.raises(Refused, match=r"right|not the one"):
+        proved(scheme, signed(scheme))
+
+
 def test_what_makes_a_delivery_the_same() -> None:
     assert proved("standard", signed("standard", delivery="a")).key == "id:a"
     # GitHub may send equal bodies as different deliveries.
