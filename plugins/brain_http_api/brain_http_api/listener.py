@@ -9,7 +9,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from brain_http_api.protocol import LINGER, HttpProtocol, Wires
+from brain_http_api.protocol import HttpProtocol, Wires
 
 if TYPE_CHECKING:
     import socket
@@ -44,8 +44,12 @@ class Listener:
         self._most = most
         self._tls: dict[str, Any] = {}
         if tls is not None:
-            limit = wires.settings.header_timeout
-            self._tls = {"ssl": tls, "ssl_handshake_timeout": limit, "ssl_shutdown_timeout": LINGER}
+            limits = wires.settings
+            self._tls = {
+                "ssl": tls,
+                "ssl_handshake_timeout": limits.header_timeout,
+                "ssl_shutdown_timeout": limits.send_timeout,
+            }
         self._arriving: set[asyncio.Task[None]] = set()
         self._resume: asyncio.TimerHandle | None = None
         self._said = -_SAID_EVERY

@@ -75,7 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._left: int | None = None
         self._barren = 0
         self._problem: Problem | None = None
-        self.ended = False
+        self.ended = self._closing = False
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
 
@@ -95,13 +95,19 @@ class HttpProtocol(HttpToolsProtocol):
         self.ended = True
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        self._cancel_deadlines()
+        self._cancel_deadline()
+        self._cancel_write_deadline()
         self._pending.clear()
+        self._wire.forget()
         self._wires.refused.discard(self)
         self._wires.changed.set()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        if self.ended:
+            self._close()
         self.end(linger=False)
+        # Closed by us, when the answer has gone out; with TLS, the other direction ends with this one.
+        return self.scheme == "http"
 
     def data_received(self, data: bytes) -> None:
         if not self.ended:
@@ -287,7 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.end(linger=True)
 
     def end(self, *, linger: bool | None = None) -> None:
-        """Close as soon as what is written has gone out, or has not in `send_timeout` seconds.
+        """Close as soon as what is written has gone out, or is not read as `_written` asks for.
 
         Where the client still sends (`linger`; unless given, when its request is not there as a whole), what comes is
         read for a moment before that, and thrown away.
@@ -297,19 +303,26 @@ class HttpProtocol(HttpToolsProtocol):
         self.ended = True
         self._wire.flush()
         self._unset_keepalive_if_required()
-        self._cancel_deadlines()
+        self._cancel_deadline()
         self._pending.clear()
         if not (self._stage == "body" if linger is None else linger):
             self._close()
             return
-        if self._real.can_write_eof():
+        if self._real.can_write_eof() and not self.flow.write_paused:
             self._real.write_eof()
         self.flow.resume_reading()
         self._deadline = self.loop.call_later(min(LINGER, self._settings.send_timeout), self._close)
 
     def _close(self) -> None:
-        self._real.close()
-        self._deadline = self.loop.call_later(self._settings.send_timeout, self._real.abort)
+        self._cancel_deadline()
+        waited, self._closing = self._closing, True
+        if not self.flow.write_paused:
+            seconds = self._settings.send_timeout
+            if not (waited or self._stage == "answer" or self._wire.unsent):
+                # Nothing is left but the end of TLS, which many never answer.
+                seconds = min(LINGER, seconds)
+            self._real.close()
+            self._deadline = self.loop.call_later(seconds, self._real.abort)
 
     def cut(self) -> None:
         """Close at once, whatever is going on."""
@@ -351,26 +364,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_writing()
+        self._wire.pause()
+        if self._write_deadline is None:
+            self._watch_writing()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._cancel_write_deadline()
+        if self._wire.resume():
+            super().resume_writing()
+            self._cancel_write_deadline()
+            if self._closing:
+                self._close()
 
     def _watch_writing(self) -> None:
-        waiting, seconds = self._real.get_write_buffer_size(), self._settings.send_timeout
-        self._write_deadline = self.loop.call_later(seconds, self._written, waiting - SLOWEST * seconds)
+        seconds = self._settings.send_timeout
+        self._write_deadline = self.loop.call_later(seconds, self._written, self._wire.unsent - SLOWEST * seconds)
 
     def _written(self, most: float) -> None:
-        if self._real.get_write_buffer_size() > most:
+        if self._wire.unsent > most:
             logger.debug("%s: does not read its answer", self.client)
             self.cut()
         else:
             self._watch_writing()
-
-    def _cancel_deadlines(self) -> None:
-        self._cancel_deadline()
-        self._cancel_write_deadline()
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:

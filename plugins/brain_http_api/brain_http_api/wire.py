@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections import deque
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from brain_http_api.headers import CLOSE, common_headers
 from brain_http_api.problems import MEDIA_TYPE, Problem
 
-_SMALL = 64 * 1024
+_PIECE = 64 * 1024
 
 
 class Ending(Protocol):
@@ -24,15 +25,22 @@ class Ending(Protocol):
 
 
 class Wire(asyncio.Transport):
-    """What closes it, closes it as the protocol does; and a head goes out together with what follows it at once."""
+    """What closes it, closes it as the protocol does; and a head goes out together with what follows it at once.
+
+    What is large is handed to the transport piece by piece, as it goes out: one of TLS takes everything, says that
+    nothing is left, and throws away what it still has soon after it was closed.
+    """
 
     def __init__(self, transport: asyncio.Transport, protocol: Ending, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
+        transport.set_write_buffer_limits(_PIECE)
         self._transport = transport
         self._protocol = protocol
         self._loop = loop
         self._holds = False
         self._held: bytes | None = None
+        self._full = False
+        self._left: deque[memoryview] = deque()
 
     def hold(self) -> None:
         """Keep what is written next, to the end of this turn of the loop at most."""
@@ -43,17 +51,53 @@ class Wire(asyncio.Transport):
             self._holds = False
             self._held = bytes(data)
             self._loop.call_soon(self.flush)
-        elif self._held is not None and len(data) <= _SMALL:
+        elif self._held is not None and len(data) <= _PIECE:
             data, self._held = self._held + data, None
-            self._transport.write(data)
+            self._put(data)
         else:
             self.flush()
-            self._transport.write(data)
+            self._put(data)
 
     def flush(self) -> None:
         if self._held is not None:
             held, self._held = self._held, None
-            self._transport.write(held)
+            self._put(held)
+
+    def _put(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if self._transport.is_closing():
+            return
+        if self._full or len(data) > _PIECE:
+            self._left.append(memoryview(data))
+            self._hand_on()
+        else:
+            self._transport.write(data)
+
+    def _hand_on(self) -> None:
+        while self._left and not self._full and not self._transport.is_closing():
+            data = self._left.popleft()
+            if len(data) > _PIECE:
+                self._left.appendleft(data[_PIECE:])
+            self._transport.write(data[:_PIECE])
+
+    def pause(self) -> None:
+        """The transport has enough for now."""
+        self._full = True
+
+    def resume(self) -> bool:
+        """The transport takes more; return whether it has got everything, and not too much of it."""
+        self._full = False
+        self._hand_on()
+        return not self._full
+
+    def forget(self) -> None:
+        """Nothing goes out any more."""
+        self._held = None
+        self._left.clear()
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes have not gone out."""
+        return sum(map(len, self._left)) + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         self._protocol.end()

@@ -1,0 +1,137 @@
+"""Who reads slowly gets all of its answer, and who does not read is cut; with TLS as without it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import weakref
+from typing import Any
+
+import pytest
+from brain_http_api import protocol
+from brain_http_api.front import Receive, Scope, Send
+
+from .bare import PATIENCE, answer, bare, connected
+from .test_server_tls import Files, made
+
+HOST = b"Host: x\r\n"
+LAST = b"Connection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return made(tmp_path_factory.mktemp("tls"), "own")
+
+
+def secured(how: str, files: Files) -> tuple[dict[str, Any], ssl.SSLContext | None]:
+    """Return settings of a server, with TLS or without it, and what its clients need."""
+    if how == "plain":
+        return {}, None
+    return {"tls_cert": files.cert, "tls_key": files.key}, files.trusting
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+@pytest.mark.parametrize("last", [LAST, b"\r\n"], ids=["close", "keep"])
+async def test_who_reads_late_gets_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, trusted: Files, how: str, last: bytes
+) -> None:
+    # However slow it is, it reads; and nobody waits for the end of TLS.
+    monkeypatch.setattr(protocol, "SLOWEST", 0)
+    monkeypatch.setattr(protocol, "LINGER", 0.05)
+    body = b"x" * 20_000_000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, body)
+
+    more, tls = secured(how, trusted)
+    limits = {"send_timeout": 0.1, "idle_timeout": 0.1, "header_timeout": 0.5}
+    async with bare(app, **limits, **more) as server:
+        reader, writer = await asyncio.open_connection(*server.address, ssl=tls, limit=1024)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\n" + HOST + last)
+            await reader.readuntil(b"\r\n\r\n")
+            # The time of many deadlines, by the server's own clock.
+            async with connected(server.address, tls) as silent:
+                assert await silent.rest() == b""
+            async with asyncio.timeout(PATIENCE):
+                assert len(await reader.read()) == len(body)
+        finally:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+@pytest.mark.parametrize("last", [LAST, b"\r\n"], ids=["close", "keep"])
+async def test_who_does_not_read_is_cut_with_tls_too(trusted: Files, how: str, last: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 20_000_000)
+
+    more, tls = secured(how, trusted)
+    async with bare(app, send_timeout=0.2, **more) as server:
+        reader, writer = await asyncio.open_connection(*server.address, ssl=tls, limit=1024)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\n" + HOST + last)
+            await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                while server.wires.connections:
+                    server.wires.changed.clear()
+                    await server.wires.changed.wait()
+        finally:
+            writer.transport.abort()
+
+
+async def test_who_has_read_at_last_is_watched_no_more() -> None:
+    read = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            # The second one is taken when the first has gone out.
+            await send({"type": "http.response.body", "body": b"x" * 20_000_000, "more_body": True})
+        await read.wait()
+        await send({"type": "http.response.body"})
+
+    async with bare(app) as server, connected(server.address) as client:
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await client.reader.readuntil(b"\r\n\r\n")
+        (connection,) = server.wires.ours
+        assert connection._write_deadline is not None
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(2):
+                await client.reader.readexactly(len(b"1312d00\r\n") + 20_000_000 + len(b"\r\n"))
+        assert connection._write_deadline is None
+        read.set()
+        assert await client.reader.readexactly(5) == b"0\r\n\r\n"
+
+
+async def test_nothing_remembers_who_has_gone() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 20_000_000)
+
+    async with bare(app) as server:
+        async with connected(server.address) as client:
+            await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+            await client.reader.readuntil(b"\r\n\r\n")
+            (connection,) = server.wires.ours
+            assert connection._write_deadline is not None
+            left = weakref.ref(connection)
+            del connection
+        async with asyncio.timeout(PATIENCE):
+            while left() is not None:
+                await asyncio.sleep(0)
+                gc.collect()
+
+
+async def test_who_has_said_all_gets_all_of_the_answer() -> None:
+    body = b"x" * 20_000_000
+    asked = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, body)
+        asked.set()
+
+    async with bare(app) as server, connected(server.address) as client:
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        await asked.wait()
+        client.writer.write_eof()
+        assert (await client.rest()).partition(b"\r\n\r\n")[2] == body
