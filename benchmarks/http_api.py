@@ -1,4 +1,4 @@
-"""The HTTP API: webhooks accepted and committed a second, pages of a long history, and the memory of the server.
+"""The HTTP API: webhooks accepted and committed a second, pages and figures of a long history, the server's memory.
 
     python benchmarks/http_api.py [--deliveries 20000] [--runs 1000000] [--requests 100000]
 
@@ -256,7 +256,8 @@ def main(home: Path, url: str, given: argparse.Namespace) -> None:
         asyncio.run(filled(url, given.runs))
         with server(home, url) as (port, _):
             loaded(port, [get("/runs?limit=20")] * 50, 1)
-            print(f"GET /runs?limit=20 of {given.runs:,}   {loaded(port, [get('/runs?limit=20')] * PAGES, 1)}")
+            for path in ("/runs?limit=20", "/metrics"):
+                print(f"GET {path} of {given.runs:,}   {loaded(port, [get(path)] * PAGES, 1)}")
 
 
 if __name__ == "__main__":

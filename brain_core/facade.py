@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from brain_core.app import Brain
 from brain_core.app.control import Cancelled
+from brain_core.app.figures import Figures
 from brain_core.app.following import RunEvent
 from brain_core.app.recent import Recent
 from brain_core.app.serving import Health, Started
@@ -52,6 +53,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnreachable",
     "Described",
+    "Figures",
     "Health",
     "IdempotencyConflict",
     "InputError",

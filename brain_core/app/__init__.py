@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -56,6 +57,8 @@ class Brain(Serving):
         self.plugins = plugins
         self.db = db
         self._server = server
+        self.runs_ended: Counter[str] = Counter()
+        """How many runs the worker of this process has carried to their end, by status."""
 
     @classmethod
     @asynccontextmanager

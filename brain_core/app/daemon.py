@@ -89,6 +89,7 @@ async def run_daemon(
     parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask, fires=serve is None)
     try:
         async with brain.beside(lambda: _Fresh(pool)) as served:
+            served.runs_ended = brain.runs_ended
             services = Services(served, None if serve is None else serve(served))
             daemon = Daemon(
                 parts,
@@ -166,6 +167,7 @@ class _Parts:
             delivery=self.delivery,
             hear=_log,
             ask=self._ask,
+            ended=self._brain.runs_ended,
         )
         return Worker(self.db, carrier, concurrency=concurrency, files=self._files)
 

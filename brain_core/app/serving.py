@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brain_core.app.accepting import Accepting
+    from brain_core.app.figures import Figures
     from brain_core.app.following import RunEvent
     from brain_core.app.waiters import Waiters
     from brain_core.config import LoadedSettings
@@ -173,3 +174,9 @@ class Serving(Paging):
                 return Health(True, any(one["fresh"] for one in await daemons(self.db)))
         except (DatabaseError, TimeoutError):
             return Health(False, False)
+
+    async def figures(self) -> Figures:
+        """Count runs, triggers, workers and daemons; cheap, however long the history is."""
+        from brain_core.app.figures import figures
+
+        return await figures(self.db)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class InHand:
 
 
 class Carrier:
-    """Carries runs of one worker; used from one event loop."""
+    """Carries runs of one worker; used from one event loop. Those that it has ended are counted in `ended`."""
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Carrier:
         delivery: Delivery,
         hear: Callable[[str, Event], None],
         ask: Ask | None = None,
+        ended: Counter[str] | None = None,
     ) -> None:
         self.identity = identity
         self._db = db
@@ -91,6 +93,7 @@ class Carrier:
         self._delivery = delivery
         self._hear = hear
         self._ask = ask
+        self._ended = Counter[str]() if ended is None else ended
         self._live = LiveWriter(db, identity.id)
         # A database that is away is waited for: what a step has done is not thrown away (G17).
         self._recorder = LiveFirst(db, identity, self._live)
@@ -177,6 +180,7 @@ class Carrier:
                 logger.warning("parked: %s", error, extra=hand.facts)
                 return
             hand.over = True
+            self._ended[run.status] += 1
             await self._deliver(run, execution.receivers, runner)
         finally:
             hand.execution = None
@@ -249,6 +253,7 @@ class Carrier:
         claimed, receivers = hand.claimed, list(self._hooks.receivers)
         await self._recorder.finish_run(RunEnd(claimed.run_id, claimed.claim, status, why, None, receivers))
         hand.over = True
+        self._ended[status] += 1
         logger.warning("run %s", status, extra={**hand.facts, "workflow": claimed.workflow, "error": why})
         await self._deliver(claimed.run_id, receivers)
 

@@ -235,6 +235,8 @@ _PAGE = ("'9999-12-31'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "'0001-01-01'
         ("live_read", (_PAGE[1], "0", "20"), "run_events_pkey"),
         ("fires_ledger", (_PAGE[1], "'0001-01-01'", "20", "'9999-12-31'"), "fires_pkey"),
         ("worker_beat", (_PAGE[1],), "runs_in_hand"),
+        ("figures", ("'{queued}'",), "runs_not_successful"),
+        ("figures", ("'{queued}'",), "triggers_due"),
     ],
 )
 async def test_hot_reads_use_their_index(db: Database, name: str, args: tuple[str, ...], index: str) -> None:

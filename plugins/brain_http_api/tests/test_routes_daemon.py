@@ -81,3 +81,20 @@ async def test_a_large_input_and_a_run_that_fails(house: House, client: httpx2.A
         answer = await client.post("/run", json={"workflow": "flow.py", "inputs": inputs})
         assert (answer.status_code, answer.json()["status"]) == (200, "failed"), answer.text[:300]
         assert "3000000" in answer.json()["error"]
+
+
+async def test_the_metrics_count_the_ends_of_runs(house: House, client: httpx2.AsyncClient) -> None:
+    async with client:
+        await house.queue(house.flow("Fails(name='one', text='')", name="fails", body=FAILS))
+        await house.queue(house.flow("Note(name='one')", name="good"))
+        broken = house.folder / "broken.py"
+        broken.write_text("no python")
+        await house.queue(broken)
+
+        async def ended() -> dict[str, float] | None:
+            lines = (await client.get("/metrics")).text.splitlines()
+            told = [line.rpartition(" ") for line in lines if line.startswith("brain_runs_ended_total{")]
+            found = {name.partition('"')[2].partition('"')[0]: float(value) for name, _, value in told}
+            return found if sum(found.values()) == 3 else None
+
+        assert await house.until(ended, "all have ended") == {"success": 1, "failed": 2, "cancelled": 0}

@@ -141,6 +141,7 @@ async def test_metrics_hold_figures_and_nothing_that_a_client_sent(served: Serve
     assert values[("brain_runs", "queued")] == values[("brain_queue_depth",)] == 1
     assert values[("brain_triggers", "active")] == values[("brain_triggers", "paused")] == 1
     assert values[("brain_daemons_fresh",)] == 0
+    assert 0 < values[("brain_queue_oldest_seconds",)] < 600
     assert values[("brain_database_up",)] == 1
     assert values[("brain_http_requests_total", "GET", "/runs/{id}", "200")] == 1
     assert values[("brain_http_requests_total", "POST", "/triggers/{name}/fire", "202")] == 1

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from brain_core import facade
@@ -19,11 +18,14 @@ from brain_http_api.metrics import CONTENT_TYPE
 from brain_http_api.problems import Problem
 from brain_http_api.routes.described import other_answer, problems
 
+if TYPE_CHECKING:
+    from brain_core import Brain
+
 router = APIRouter(tags=["server"])
 
 PATIENCE = 5.0
 """Seconds for the figures of the database: who scrapes gives up after ten."""
-_STATUSES = ("queued", "running", "parked", "success", "failed", "cancelled")
+_ENDS = ("success", "failed", "cancelled")
 
 
 @router.get(
@@ -40,57 +42,56 @@ async def metrics(access: Reader, api: Annotated[Api, Depends(api_of)]) -> Respo
 
 
 async def _figures(api: Api) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gauges([_gauge("streams", "Event streams that are open here.", {(): len(api.streams)})]))
     try:
         async with asyncio.timeout(PATIENCE):
-            found = await _of_brain(api)
-        registry.register(_Gauges(found))
+            found = await _of_brain(api.brain)
     except (facade.DatabaseError, TimeoutError):
         # What the process knows is the more interesting then.
-        registry.register(_Gauges([_gauge("database_up", "Whether the database answers.", {(): 0})]))
+        found = [_figure("database_up", "Whether the database answers.", 0)]
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Read([*_of_process(api), *found]))
     return generate_latest(registry)
 
 
-async def _of_brain(api: Api) -> list[GaugeMetricFamily]:
-    status: Any = await api.brain.status()
-    runs = {(name,): status["runs"].get(name, 0) for name in _STATUSES}
-    listing = await api.brain.triggers.listing()
-    states = Counter[tuple[str]]({("active",): 0, ("paused",): 0})
-    states.update((one.row.state,) for one in listing)
-    daemons = sum(bool(one["fresh"]) for one in await api.brain.control.daemons())
+def _of_process(api: Api) -> list[Metric]:
+    ended = CounterMetricFamily(
+        "brain_runs_ended", "Runs that the worker of this process has carried to their end.", labels=["status"]
+    )
+    for status in _ENDS:
+        ended.add_metric([status], api.brain.runs_ended[status])
+    return [_figure("streams", "Event streams that are open here.", len(api.streams)), ended]
+
+
+async def _of_brain(brain: Brain) -> list[Metric]:
+    found = await brain.figures()
     return [
-        _gauge("database_up", "Whether the database answers.", {(): 1}),
-        _gauge("runs", "Runs in the history, by status.", runs, "status"),
-        _gauge("queue_depth", "Runs that wait for a worker.", {(): runs[("queued",)]}),
-        _gauge(
-            "workers",
-            "Workers by state.",
-            {(name,): status["workers"].get(name, 0) for name in ("alive", "silent", "dead")},
-            "state",
-        ),
-        _gauge("daemons_fresh", "Daemons that have ticked within 30 seconds.", {(): daemons}),
-        _gauge("triggers", "Triggers by state.", states, "state"),
-        _gauge(
-            "triggers_overdue",
-            "Triggers whose instant passed a minute ago.",
-            {(): sum(one.listing.overdue for one in listing)},
-        ),
+        _figure("database_up", "Whether the database answers.", 1),
+        _figures_by("status", "runs", "Runs by status, but for those that have succeeded.", found.runs),
+        _figure("queue_depth", "Runs that wait for a worker.", found.runs["queued"]),
+        _figure("queue_oldest_seconds", "How long ago the oldest of them was created.", found.oldest_queued),
+        _figures_by("state", "workers", "Workers by state.", found.workers),
+        _figure("daemons_fresh", "Daemons that have ticked within 30 seconds.", found.fresh_daemons),
+        _figures_by("state", "triggers", "Triggers by state.", found.triggers),
+        _figure("triggers_overdue", "Triggers whose instant passed a minute ago.", found.overdue),
     ]
 
 
-def _gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"brain_{name}", text, labels=labels)
-    for label, value in values.items():
-        family.add_metric(label, value)
+def _figure(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"brain_{name}", text, value=value)
+
+
+def _figures_by(label: str, name: str, text: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"brain_{name}", text, labels=[label])
+    for each, value in values.items():
+        family.add_metric([each], value)
     return family
 
 
-class _Gauges(Collector):
+class _Read(Collector):
     """Figures that were read at one moment."""
 
-    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+    def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         yield from self._families
