@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from brain_core.errors import ConfigError, nearest
+from brain_core.validation import wanted
 
 PREFIX = "THE_BRAIN_"
 NOT_SETTINGS = ("THE_BRAIN_TEST_",)
@@ -352,11 +353,10 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     where = "" if origin is None else f" (from {origin})"
     if first["type"] == "extra_forbidden":
         return f"'{place}' is no setting{where}{nearest(place, Settings.model_fields)}; `brain config` lists them"
-    message = str(first["msg"]).removeprefix("Value error, ")
     if not place:
-        return f"the settings do not fit together: {message}"
-    shown = "" if name in (*SECRETS, "database_url") else f" is {first['input']!r}"
-    return f"setting {place}{shown}{where}: {message}"
+        return f"the settings do not fit together: {wanted(first)}"
+    shown = "" if name in (*SECRETS, "database_url") else f" is {repr(first['input'])[:80]}"
+    return f"setting {place}{shown}{where}: {wanted(first)}"
 
 
 def _shown(name: str, value: Any) -> Any:

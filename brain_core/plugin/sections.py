@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from brain_core.errors import ConfigError, nearest
 from brain_core.plugin.discovery import key_of
+from brain_core.validation import wanted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DISABLE = "disable"
 EMPTY: Mapping[str, str] = MappingProxyType({})
+_SHOWN = 80
 
 
 def disabled_of(plugins: Mapping[str, Any], known: Collection[str]) -> frozenset[str]:
@@ -72,13 +74,12 @@ def settings_from(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ("plugins", key, *map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
         field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
         # A whole section, or a value that is a secret, is not to be seen in an error.
         secret = field is None or any(kind in str(field.annotation) for kind in _names((SecretStr, SecretBytes)))
         hidden = first["type"] == "value_error" and model.model_config.get("hide_input_in_errors")
-        shown = "" if secret or hidden else f" is {str(first['input'])[:80]!r}"
-        raise ConfigError(f"setting {'.'.join(place)}{shown}{_origin(origins, place)}: {message}") from None
+        shown = "" if secret or hidden or first["type"] == "missing" else f" is {repr(first['input'])[:_SHOWN]}"
+        raise ConfigError(f"setting {'.'.join(place)}{shown}{_origin(origins, place)}: {wanted(first)}") from None
     except Exception as error:  # noqa: BLE001 - a stranger's validators
         raise ConfigError(f"[plugins.{key}] is refused: {type(error).__name__}: {error}") from None
 

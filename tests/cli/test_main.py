@@ -226,6 +226,6 @@ def test_a_declared_command_of_a_plugin_that_is_not_active(brain):
 def test_a_wrong_setting_is_the_whole_answer_to_a_command_of_a_plugin(brain, command):
     done = brain(*command, env={"THE_BRAIN_LLM_TIMEOUT": "soon"})
     assert (done.returncode, done.stdout) == (2, "")
-    line = "setting plugins.llm.timeout is 'soon' (from THE_BRAIN_LLM_TIMEOUT): Input should be a valid number"
+    line = "setting plugins.llm.timeout is 'soon' (from THE_BRAIN_LLM_TIMEOUT): it has to be a number"
     assert done.stderr.startswith(f"brain: error: {line}")
     assert done.stderr.count("\n") == 1

@@ -57,10 +57,17 @@ def test_the_nearest_file_counts_then_pyproject_then_the_users(tmp_path: Path) -
     ("text", "complaint"),
     [
         ("beet = 1", "'beet' is no setting (from {file}); did you mean 'beat'?; `brain config` lists them"),
-        ("beat = 'soon'", "setting beat is 'soon' (from {file}): Input should be a valid number"),
+        ("beat = 'soon'", "setting beat is 'soon' (from {file}): it has to be a number"),
         ("beat = 6", "the settings do not fit together: lease (15 s) has to be at least three beats (6 s each)"),
         ("beat = ", "{file} cannot be read: Invalid value"),
-        ("database_url = 5", "setting database_url (from {file}): Input should be a valid string"),
+        ("database_url = 5", "setting database_url (from {file}): it has to be text in quotes"),
+        ("concurrency = 1.5", "setting concurrency is 1.5 (from {file}): it has to be a whole number"),
+        ("concurrency = 0", "setting concurrency is 0 (from {file}): it has to be greater than 0"),
+        ("log_format = 'xml'", "setting log_format is 'xml' (from {file}): it has to be 'text' or 'json'"),
+        ("home = 3", "setting home is 3 (from {file}): it has to be a path, as text in quotes"),
+        ("retention = 3", "setting retention is 3 (from {file}): it has to be a table"),
+        ("retention.days = []", "setting retention.days is [] (from {file}): it has to be a number"),
+        ("database_pooler = 'x'", "setting database_pooler is 'x' (from {file}): it has to be true or false"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:

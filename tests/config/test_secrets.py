@@ -44,7 +44,7 @@ def test_a_short_secret_is_refused_and_not_shown(
 def test_a_secret_of_another_type_is_not_shown(value: str, tmp_path: Path) -> None:
     for name in ("api_token", "master_key"):
         (tmp_path / "brain.toml").write_text(f"{name} = {value}")
-        with pytest.raises(ConfigError, match=f"^setting {name} .*valid string") as caught:
+        with pytest.raises(ConfigError, match=f"^setting {name} .*text in quotes") as caught:
             load_settings(start=tmp_path)
         assert HIDDEN not in str(caught.value)
         assert "1234567" not in str(caught.value)

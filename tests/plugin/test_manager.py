@@ -227,9 +227,9 @@ def test_a_name_of_another_trigger_type_is_refused_with_both_owners(site: Any, n
         ),
         (
             "[plugins.own]\nsize = 'big'",
-            "setting plugins.own.size is 'big' (from {file}): Input should be a valid integer",
+            "setting plugins.own.size is 'big' (from {file}): it has to be a whole number",
         ),
-        ("[plugins.own]\ntoken = 17", "setting plugins.own.token (from {file}): Input should be a valid string"),
+        ("[plugins.own]\ntoken = 17", "setting plugins.own.token (from {file}): it has to be text in quotes"),
         (
             "[plugins.cron]\ntimezone = 'Asia/Teheran'",
             "setting plugins.cron.timezone is 'Asia/Teheran' (from {file}): there is no time zone 'Asia/Teheran'; "

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_NOT_IN_A_URL = re.compile(r"[ @?#]")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 SECRET_HEADERS = frozenset(
     {"authorization", "cookie", "proxy-authorization", "webhook-signature", "x-hub-signature", "x-hub-signature-256"}
@@ -61,6 +62,13 @@ class HttpApiSettings(BaseModel):
     webhook_headers: tuple[str, ...] = ()
     """Further headers of deliveries that steps may read, as `{trigger.headers.x_name}`."""
 
+    @field_validator("host")
+    @classmethod
+    def _host_is_one(cls, host: str) -> str:
+        if not host:
+            raise ValueError("it is empty; give an address of this machine, 0.0.0.0 for all of them")
+        return host
+
     @field_validator("root_path")
     @classmethod
     def _root_path_is_one(cls, path: str) -> str:
@@ -83,9 +91,18 @@ class HttpApiSettings(BaseModel):
     def _public_url_is_one(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
-            raise ValueError("it has to be such as https://brain.example.org")
+        try:
+            parts = urlsplit(url)
+            right = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            right = False
+        if not right or not url.isprintable() or _NOT_IN_A_URL.search(url):
+            raise ValueError(
+                "it has to begin with http:// or https:// and a host, without an account, a query or spaces, "
+                "such as https://brain.example.org"
+            )
         return url.rstrip("/")
 
     @field_validator("webhook_headers")
@@ -93,9 +110,9 @@ class HttpApiSettings(BaseModel):
     def _headers_are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if not _HEADER.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header")
+                raise ValueError(f"{name!r} is no name of a header; give names such as X-Request-Id")
             if name.lower() in SECRET_HEADERS:
-                raise ValueError(f"{name} holds what proves a sender, which is never recorded")
+                raise ValueError(f"{name} holds what proves a sender, which is never recorded; leave it out")
         return tuple(name.lower() for name in names)
 
     @model_validator(mode="after")
