@@ -20,19 +20,22 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from brain_core.store.database import Database
 from brain_core.store.migrate import ensure_schema
 from brain_core.store.runs import check_history
 
-# For a look at each property in CI's ten minutes; the default is a hundred examples.
-settings.register_profile("quick", max_examples=30, deadline=None)
+# How long an example takes, or takes to be made, says how busy the machine is, and nothing of the property.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+# For a look at each property in CI's ten minutes, at the same examples each time; the default is a hundred.
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=30, derandomize=True)
 
 # Durability is not what these tests look at, and a flush for each commit would make them slow.
 _UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-# What a test writes is read again within seconds, if at all.
-_SMALL = ("min_wal_size=32MB", "max_wal_size=64MB")
+# What a test writes is read again within seconds, if at all; who vacuums meanwhile commits and locks among the tests.
+_SMALL = ("min_wal_size=32MB", "max_wal_size=64MB", "autovacuum=off")
 _ROOM = 6 * 1024**3
 # Enough for a server that is killed on a machine that goes on.
 _FORGETFUL_AT_POWER_LOSS = ("fsync=off", "full_page_writes=off")

@@ -57,7 +57,9 @@ def load_bytes(folder: Path, data: bytes) -> None:
 
 
 # The folder is only ever overwritten.
-free = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+free = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=300
+)
 
 
 @free

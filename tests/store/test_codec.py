@@ -69,7 +69,9 @@ def test_any_json_value_comes_back_as_what_was_said(value: Any) -> None:
     assert encode(back, LIMIT).text == encoded.text, "what later steps get is stored as itself"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(value=_JSON)
 async def test_postgresql_keeps_it_verbatim(stored_by: Any, value: Any) -> None:
     try:
