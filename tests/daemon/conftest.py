@@ -80,6 +80,8 @@ class Kills(Step):
     '''Kills the daemon of this runner, each time.'''
     async def run(self, ctx):
         note(f"{{self.name}} {{ctx.attempt}}")
+        while not (FOLDER / "daemon").exists():
+            await asyncio.sleep(0.01)
         os.kill(int((FOLDER / "daemon").read_text()), signal.SIGKILL)
         await asyncio.sleep(600)
 """
@@ -194,13 +196,13 @@ class House:
         return await queue.enqueue(self.db, new if not more else NewRun(**{**_facts(new), **more}))
 
     async def schedule(self, file: Path, **more: Any) -> UUID:
-        """Register a schedule for every minute that is due at this moment."""
+        """Register a schedule that is due at this moment, and then for a long time no more."""
         now = await triggers.clock(self.db)
         facts: dict[str, Any] = {
             "id": uuid4(),
             "name": file.stem,
             "type": "cron",
-            "config": {"cron": "* * * * *", "timezone": "UTC"},
+            "config": {"cron": "0 0 29 2 *", "timezone": "UTC"},
             "workflow_name": file.stem,
             "file": str(file),
             "host": socket.gethostname(),

@@ -16,7 +16,7 @@ async def test_an_idle_daemon_ends_with_0(house: House, number: int) -> None:
     daemon = await house.daemon()
     worker = await house.worker_of(daemon)
     daemon.kill(number)
-    assert await daemon.ended(limit=20) == 0
+    assert await daemon.ended(limit=45) == 0
     (row,) = await house.sql("SELECT stop_reason FROM brain.workers WHERE id = $1", worker)
     assert row["stop_reason"] == "ended"
 
@@ -29,7 +29,7 @@ async def test_a_daemon_that_is_stopped_while_it_starts_ends_with_0(house: House
         connection, _ = await asyncio.wait_for(asyncio.to_thread(silent.accept), 45)
         with connection:
             daemon.kill(number)
-            assert await daemon.ended(limit=20) == 0
+            assert await daemon.ended(limit=45) == 0
     assert daemon.log == ""
 
 
