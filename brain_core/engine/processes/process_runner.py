@@ -24,7 +24,7 @@ from brain_core.placeholders import Json
 from brain_core.run import Run
 
 _EXIT_WAIT = 2.0
-_ASK_WAIT = 0.5
+_ASK_WAIT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
