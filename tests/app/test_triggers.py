@@ -248,7 +248,7 @@ async def test_an_audit_of_a_long_ledger_holds_a_page_of_it_at_a_time(brain, reg
     fetch, held = brain.db.fetch, []
 
     async def watched(name, *args, **more):
-        held.append(sum(isinstance(one, LedgerRow | Outcome) for one in gc.get_objects()))
+        held.append(sum(type(one) in (LedgerRow, Outcome) for one in gc.get_objects()))
         return await fetch(name, *args, **more)
 
     monkeypatch.setattr(brain.db, "fetch", watched)

@@ -111,7 +111,7 @@ def test_a_loop_that_ended_with_lines_of_its_own_holds_up_no_other():
 
     async def say(text: str, *, wait: bool) -> None:
         log.info(text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while wait and handler.waiting:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 

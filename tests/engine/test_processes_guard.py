@@ -57,7 +57,7 @@ class Daemon:
         self.zygote, self.runner = json.loads(self.process.stdout.readline())
 
     async def said(self) -> str:
-        return await asyncio.to_thread(lambda: self.process.communicate(timeout=30)[0])
+        return await asyncio.to_thread(lambda: self.process.communicate(timeout=60)[0])
 
 
 @pytest.fixture
@@ -76,6 +76,9 @@ async def daemon(gone: Any) -> AsyncIterator[Any]:
         await gone(one.runner)
         await gone(one.zygote)
 
+
+SILENCE = 4.0
+"""Longer than a busy machine keeps a daemon that lives from its beat."""
 
 WAYS = {
     "a shell step": "ShellStep",
@@ -125,7 +128,7 @@ async def test_a_killed_daemon_leaves_nothing_behind(daemon, flow, fifo, gone, k
 @pytest.mark.parametrize("kind", WAYS.values(), ids=WAYS)
 async def test_a_stopped_daemons_steps_end_and_it_hears_of_it_when_it_wakes(daemon, flow, fifo, gone, kind):
     path = fifo("told")
-    one = daemon(flow(STEPS.format(path=str(path)), kind), 1.0)
+    one = daemon(flow(STEPS.format(path=str(path)), kind), SILENCE)
     pid = int(await asyncio.to_thread(path.read_text))
     one.process.send_signal(signal.SIGSTOP)
     await gone(pid)
@@ -145,7 +148,7 @@ async def test_a_runner_that_holds_the_interpreter_ends_with_its_daemon(daemon, 
             Path({str(path)!r}).write_text("now")
             re.match("(a+)+$", "a" * 60 + "b")
     """
-    one = daemon(flow(body, "Holds"), 1.0)
+    one = daemon(flow(body, "Holds"), SILENCE)
     await asyncio.to_thread(path.read_text)
     one.process.kill()
     await gone(one.runner)
@@ -155,11 +158,11 @@ async def test_a_daemon_that_beats_keeps_its_runner(daemon, flow):
     body = """
     class Waits(Step):
         async def run(self, ctx):
-            for _ in range(20):
+            for _ in range(60):
                 await asyncio.sleep(0.1)
             return "done"
     """
-    assert "output='\"done\"'" in await daemon(flow(body, "Waits"), 1.0).said()
+    assert "output='\"done\"'" in await daemon(flow(body, "Waits"), SILENCE).said()
 
 
 def test_the_silence_ends_children_before_the_lease_does():

@@ -38,11 +38,11 @@ async def died(runner, position: int = 0) -> str:
 async def test_an_import_that_hangs_is_ended_and_its_line_named(pools, flow, fifo, told, gone):
     ready, gate = fifo("ready"), fifo("gate")
     file = flow(f"Path({str(ready)!r}).write_text(str(os.getpid()))\nPath({str(gate)!r}).read_text()")
-    pool = pools(import_timeout=3)
+    pool = pools(import_timeout=5)
     waiting = asyncio.ensure_future(refused(pool, file))
     pid = int(await told(ready, waiting))
     error = await waiting
-    assert error.message.startswith("the file was still loading after 3 s (setting import_timeout)")
+    assert error.message.startswith("the file was still loading after 5 s (setting import_timeout)")
     assert error.file == str(file)
     assert error.line is not None
     assert file.read_text().splitlines()[error.line - 1].startswith(f"Path({str(gate)!r})")
@@ -186,7 +186,7 @@ class ForksAndAwaits(Step):
 async def test_a_step_that_forks_answers_once(pool, flow, kind):
     runner = await pool.runner_for(flow(FORKS, kind, "Ok"))
     heard: list[str] = []
-    reply = await asyncio.wait_for(runner.run_step(step(0), heard.append), 20)
+    reply = await asyncio.wait_for(runner.run_step(step(0), heard.append), 60)
     assert reply.output == '"parent"'
     assert heard == []
     assert (await runner.run_step(step(1), nothing)).status == "success"

@@ -161,7 +161,7 @@ async def test_a_query_that_is_given_up_ends_and_the_step_goes_on(
         "try:\n            await asyncio.wait_for(ctx.query('lock'), 0.2)\n"
         "        except TimeoutError:\n            pass\n"
         # While the step goes on: its end would take the query along anyway, and a daemon its own time limit.
-        "        async with asyncio.timeout(15):\n"
+        "        async with asyncio.timeout(45):\n"
         "            while await ctx.query('waiting') != [0]:\n                pass\n"
         "        return await ctx.query('echo', {'n': 1})"
     )

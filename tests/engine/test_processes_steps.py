@@ -209,14 +209,15 @@ async def test_cancelling_waits_for_an_async_step_to_clean_up(pool, flow):
     assert (await runner.run_step(step(1), nothing)).output == str(pool.pids[0])
 
 
-async def test_cancelling_a_step_that_has_just_ended_or_not_begun_waits_for_nothing(pool, flow):
+async def test_cancelling_a_step_that_has_just_ended_or_not_begun_waits_for_nothing(pools, flow):
+    pool = pools(cancel_grace=600)
     runner = await pool.runner_for(flow(""))
     for turns in (*range(40), *range(40)):
         task = asyncio.ensure_future(runner.run_step(step(), nothing))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait_for(asyncio.wait([task]), 5)
+        await asyncio.wait_for(asyncio.wait([task]), 60)
     assert (await runner.run_step(step(), nothing)).output == str(pool.pids[0])
 
 
@@ -266,12 +267,13 @@ async def begun(runner, position: int) -> tuple[asyncio.Task[object], int]:
     return task, await asyncio.wait_for(pid, 20)
 
 
-async def test_cancelling_a_plain_step_ends_its_process_at_once_when_it_is_alone(pool, flow, gone):
-    runner = await pool.runner_for(flow(PLAIN, "Plain", "Ok"))
+async def test_cancelling_a_plain_step_ends_its_process_at_once_when_it_is_alone(pools, flow, gone):
+    # No grace is waited for, or this would not end.
+    runner = await pools(cancel_grace=600, retire_grace=600).runner_for(flow(PLAIN, "Plain", "Ok"))
     task, pid = await begun(runner, 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
     await gone(pid, 0)
     assert (await runner.run_step(step(1), nothing)).status == "success"
 

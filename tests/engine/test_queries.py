@@ -326,7 +326,7 @@ async def test_a_statement_without_an_answer_is_tried_so_often_and_no_more(datab
     async with await Database.open(database_url) as db, db.session() as session:
         await session.connection.execute("CREATE SEQUENCE tried")
         with pytest.raises(StepFailed, match="3 times"):
-            await Queries(db, slow, seconds=0.3).ask("slow", "{}")
+            await Queries(db, slow, seconds=1.5).ask("slow", "{}")
         assert await session.connection.fetchval("SELECT last_value FROM tried") == queries.TRIES
 
 

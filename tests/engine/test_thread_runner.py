@@ -28,11 +28,11 @@ async def test_an_import_that_hangs_is_given_up_and_its_line_named(tmp_path: Pat
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     file = write(tmp_path, f"import pathlib\n\npathlib.Path({str(gate)!r}).read_text()\n")
-    runner = ThreadRunner(LocalRunner(), import_timeout=0.3)
+    runner = ThreadRunner(LocalRunner(), import_timeout=2)
     with pytest.raises(WorkflowFileError) as caught:
         await runner.load(file)
     assert str(caught.value) == (
-        f"{file}:3: the file was still loading after 0.3 s (setting import_timeout); move slow work into a step"
+        f"{file}:3: the file was still loading after 2 s (setting import_timeout); move slow work into a step"
     )
     # Another file, in another folder or in this one, is judged while the first still hangs.
     for folder in (tmp_path / "other", tmp_path):

@@ -25,6 +25,9 @@ START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 PLAN = [{"name": "one", "type": "noop"}]
 
+# Of this database: other tests may use the same server.
+WAITS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
 turns: list[int] = []
 
 
@@ -75,7 +78,7 @@ async def test_a_pause_that_is_prolonged_while_a_tick_ends_it_goes_on(brain: Tic
     async with brain.db.transaction() as session:
         await session.connection.execute("SELECT FROM brain.triggers WHERE id = $1 FOR UPDATE", one)
         ticking = asyncio.ensure_future(daemon_tick(brain, START + 3 * MINUTE, me=uuid4()))
-        while not await brain.sql("SELECT FROM pg_locks WHERE NOT granted"):
+        while not await brain.sql(WAITS):
             assert not ticking.done(), "the tick did not wait for the trigger"
         await session.connection.execute("UPDATE brain.triggers SET resume_at = $2 WHERE id = $1", one, later)
     report = await ticking
