@@ -92,13 +92,12 @@ async def test_all_bodies_together_have_a_bound(monkeypatch: pytest.MonkeyPatch)
             async with connected(server.address) as one, connected(server.address) as two:
                 for client in (one, two):
                     await client.send(posted(b"x" * 200_000)[:-1])
-                done, _ = await asyncio.wait(
-                    {asyncio.ensure_future(client.answer()) for client in (one, two)},
-                    timeout=PATIENCE,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                answers = {asyncio.ensure_future(client.answer()) for client in (one, two)}
+                done, waiting = await asyncio.wait(answers, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
                 (refused,) = [task.result() for task in done]
                 assert (refused.status, refused.kind) == (503, "busy")
+                for task in waiting:
+                    task.cancel()
                 for client in (one, two):
                     await client.send(b"x")
 

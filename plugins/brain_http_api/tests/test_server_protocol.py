@@ -198,15 +198,19 @@ async def test_a_client_that_asks_for_it_is_told_to_go_on_when_the_body_is_wante
 
 
 async def test_heads_have_a_deadline() -> None:
-    async with bare(echo, header_timeout=0.2) as server:
-        assert await talked(server.address) == []
-        assert await talked(server.address, b"\r\n") == []
-        for begun in (b"G", b"GET / HTTP/1.1\r\n" + HOST, b"GET / HTTP/1.1\r\n" + HOST + b"\r"):
-            (said,) = await talked(server.address, begun)
-            assert (said.status, said.kind, said.headers["connection"]) == (408, "timeout", "close")
-        # The next one of a connection has its own.
-        first, late = await talked(server.address, b"GET /1 HTTP/1.1\r\n" + HOST + b"\r\nGET")
-        assert (first.json["path"], late.status) == ("/1", 408)
+    begun = (b"G", b"GET / HTTP/1.1\r\n" + HOST, b"GET / HTTP/1.1\r\n" + HOST + b"\r")
+    whole = b"GET /1 HTTP/1.1\r\n" + HOST + b"\r\n"
+    # Long enough for what is sent to arrive; waited for once, by all of them together.
+    async with bare(echo, header_timeout=2) as server:
+        *nothing, said_1, said_2, said_3, said_4 = await asyncio.gather(
+            *(talked(server.address, data) for data in (b"", b"\r\n", *begun, whole + b"GET"))
+        )
+    assert nothing == [[], []]
+    for (said,) in (said_1, said_2, said_3):
+        assert (said.status, said.kind, said.headers["connection"]) == (408, "timeout", "close")
+    # The next one of a connection has its own.
+    first, late = said_4
+    assert (first.json["path"], late.status) == ("/1", 408)
 
 
 async def test_a_head_that_comes_a_byte_at_a_time_has_the_same_deadline() -> None:

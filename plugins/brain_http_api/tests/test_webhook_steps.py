@@ -121,7 +121,7 @@ async def sender(house: House, model: ScriptedServer) -> Any:
         return None if found is None else found[0]
 
     url = await house.until(address, "it listens", daemon)
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=300) as client:
         yield Sender(house, client)
 
 

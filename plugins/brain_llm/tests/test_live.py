@@ -85,7 +85,7 @@ async def test_a_call_of_a_killed_daemon_stays_open(server, served, house):
     """Nobody knows what became of it, and the row says so (G13)."""
     server.will(says_and_stalls("half"))
     (house.folder / "asks.py").write_text(ASKS.format(more=""))
-    daemon = await house.daemon(llm_provider_url=server.url, llm_model=served.model, lease=2)
+    daemon = await house.daemon(llm_provider_url=server.url, llm_model=served.model)
     run_id = await house.queue(house.folder / "asks.py")
 
     async def asked():
@@ -94,7 +94,7 @@ async def test_a_call_of_a_killed_daemon_stays_open(server, served, house):
     await house.until(asked, "the model is asked", daemon)
     daemon.popen.kill()
     daemon.popen.wait()
-    other = await house.daemon(llm_provider_url=server.url, llm_model=served.model, lease=2)
+    other = await house.daemon(llm_provider_url=server.url, llm_model=served.model)
     run = await house.ended(run_id, other)
     assert run.status == "failed"
     rows = await house.sql("SELECT status, answer, ended_at FROM brain_llm.calls")

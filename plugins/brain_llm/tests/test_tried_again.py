@@ -60,7 +60,7 @@ async def test_what_would_not_pass_is_not_tried_again(lab: Lab, status: int) -> 
 
 async def test_a_stall_is_tried_again(lab: Lab) -> None:
     lab.server.will(says_and_stalls("half"), says("whole"))
-    asked = await lab.ask(stall=0.3)
+    asked = await lab.ask(stall=1)
     assert asked.output == "whole"
 
 
@@ -133,7 +133,7 @@ async def test_what_is_nobodys_wish_waits_longer_each_time(lab: Lab) -> None:
 async def test_the_time_limit_of_the_settings_ends_a_step_that_has_none(lab: Lab) -> None:
     assert (await lab.ask()).status == "success"  # what is imported late is there from here on
     lab.server.will(says_and_stalls("half"))
-    asked = await lab.ask(LLMSettings(timeout=0.5))
-    limit = "the time limit of 0.5 s was reached"
+    asked = await lab.ask(LLMSettings(timeout=3))
+    limit = "the time limit of 3 s was reached"
     assert asked.error == f"{limit}; set timeout= in the step, or timeout in [plugins.llm]"
     assert [(row["status"], row["error"], row["answer"]) for row in asked.calls] == [("failed", limit, "half")]
