@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
+from brain_core.app.following import in_order
 from brain_core.engine.identity import ProcessIdentity, is_dead
 from brain_core.errors import BrainError
 from brain_core.run import FINAL, PlannedStep, Run, StepRun
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FRESH = 30.0
 LOOK_EVERY = 0.5
 """Seconds between two looks of a follower."""
-LIVE_BATCH = 500
 NOTHING_TOLD = (-1, 0)
 """A (position, attempt) before those of all steps."""
 CUT = "… the rest of what this run has said is not kept; see its steps: brain show"
@@ -89,15 +88,12 @@ class Control:
         run_id = UUID((await self._find(id_prefix)).id)
         seen, told = 0, NOTHING_TOLD
         while True:
-            # The steps first: what it said before a step's end is then read with it.
-            status, steps = await runs.progress(self._db, run_id, told)
-            rows: list[live.Event] = []
-            while batch := await live.read(self._db, run_id, seen, LIVE_BATCH):
-                rows += batch
-                seen = batch[-1].seq
+            status, steps, last = await runs.progress(self._db, run_id, told)
+            rows = await live.between(self._db, run_id, seen, last)
+            seen = last
             # Its plan may have changed when it began; who says nothing needs none.
             planned = (await runs.head(self._db, run_id)).planned if rows else ()
-            for said in _in_order(planned, rows, steps):
+            for said in _told(planned, rows, steps):
                 yield said
             if steps:
                 told = (steps[-1].position, steps[-1].attempt)
@@ -128,15 +124,13 @@ async def has_daemon(db: Database, *, fires: bool = True) -> bool:
     return not all(one["gone"] for one in await daemons(db, fires=fires))
 
 
-def _in_order(planned: Sequence[PlannedStep], rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:
+def _told(planned: Sequence[PlannedStep], rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[Said]:
     """Yield what the steps have said, each before its end."""
-    left = deque(rows)
-    for step in steps:
-        while left and (left[0].position or 0) <= step.position:
-            yield _said(planned, left.popleft())
-        yield Said("step", step.name, step.error or "", step.ended_at, step.status)
-    for row in left:
-        yield _said(planned, row)
+    for one in in_order(rows, steps):
+        if isinstance(one, live.Event):
+            yield _said(planned, one)
+        else:
+            yield Said("step", one.name, one.error or "", one.ended_at, one.status)
 
 
 def _said(planned: Sequence[PlannedStep], row: live.Event) -> Said:

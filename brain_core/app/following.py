@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at a run."""
-LIVE_BATCH = 500
 _ID = re.compile(r"([0-9]{1,18})\.(-1|[0-9]{1,9})\.([0-9]{1,9})\.([a-z]{0,20})")
 
 
@@ -49,9 +48,6 @@ class _Place(NamedTuple):
     def id(self) -> str:
         return ".".join(map(str, self))
 
-    def told(self, step: StepRun) -> _Place:
-        return self._replace(position=step.position, attempt=step.attempt)
-
 
 def follow(db: Database, run_id: UUID, after: str | None) -> AsyncIterator[RunEvent]:
     """Return the events of a run, as `Brain.events` says; what is no id is said before the first is asked for."""
@@ -60,11 +56,9 @@ def follow(db: Database, run_id: UUID, after: str | None) -> AsyncIterator[RunEv
 
 async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[RunEvent]:
     while True:
-        # The steps first: what was said before a step's end is then read with it.
-        status, steps = await runs.progress(db, run_id, (place.position, place.attempt))
-        rows: list[live.Event] = []
-        while batch := await live.read(db, run_id, rows[-1].seq if rows else place.seq, LIVE_BATCH):
-            rows += batch
+        status, steps, said = await runs.progress(db, run_id, (place.position, place.attempt))
+        # No more than was said at that moment: what comes after a step's end is not told before it.
+        rows = await live.between(db, run_id, place.seq, said)
         over = status in FINAL or status == "parked"
         head = await runs.head(db, run_id) if rows or over or status != place.status else None
         if head is not None and head.status != status:
@@ -72,9 +66,13 @@ async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[Ru
         if head is not None and not over and status != place.status:
             place = place._replace(status=status)
             yield RunEvent(place.id, "state", run=head)
-        for event in _in_order(place, head, rows, steps):
-            place = _read(event.id)
-            yield event
+        for one in in_order(rows, steps):
+            if isinstance(one, StepRun):
+                place = place._replace(position=one.position, attempt=one.attempt)
+                yield RunEvent(place.id, "step", step=one, step_name=one.name)
+            else:
+                place = place._replace(seq=one.seq)
+                yield _said(place, head, one)
         if head is not None and over:
             if status != place.status:
                 yield RunEvent(place._replace(status=status).id, "state", run=head)
@@ -82,21 +80,22 @@ async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[Ru
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _in_order(
-    place: _Place, head: Run | None, rows: Sequence[live.Event], steps: Sequence[StepRun]
-) -> Iterator[RunEvent]:
-    """Yield what the steps have said, each before its end."""
+def in_order(rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[live.Event | StepRun]:
+    """Yield what the attempts of steps have said, each before its end."""
     left = deque(rows)
     for step in steps:
-        while left and (left[0].position or 0) <= step.position:
-            row = left.popleft()
-            place = place._replace(seq=row.seq)
-            yield _said(place, head, row)
-        place = place.told(step)
-        yield RunEvent(place.id, "step", step=step, step_name=step.name)
-    for row in left:
-        place = place._replace(seq=row.seq)
-        yield _said(place, head, row)
+        while left and _is_before_end(left[0], step):
+            yield left.popleft()
+        yield step
+    yield from left
+
+
+def _is_before_end(row: live.Event, step: StepRun) -> bool:
+    position = row.position or 0
+    if position == step.position and step.status == "interrupted" and step.ended_at is not None:
+        # The same step has begun again after it.
+        return row.at <= step.ended_at
+    return position <= step.position
 
 
 def _said(place: _Place, head: Run | None, row: live.Event) -> RunEvent:

@@ -16,7 +16,7 @@ from brain_core.errors import DatabaseError
 from brain_core.store import live
 from brain_core.store.database import Database
 from brain_core.store.live import Line
-from brain_core.store.recorder import Recorder, RunEnd
+from brain_core.store.recorder import Recorder, RunEnd, StepEnd
 from brain_core.store.workers import WorkerIdentity
 
 logger = logging.getLogger("brain.live")
@@ -26,7 +26,7 @@ MAX_WAITING = 4 * 1024 * 1024
 """Characters that wait to be written; what comes beyond is dropped."""
 MAX_LINE = 64 * 1024
 PATIENCE = 2.0
-"""Seconds for which the end of a run waits for its live output to be written."""
+"""Seconds for which the end of a step or a run waits for its live output to be written."""
 FOR_EVER = float("inf")
 
 
@@ -118,14 +118,24 @@ class LiveWriter:
 
 
 class LiveFirst(Recorder):
-    """A Recorder that waits for the database however long it is away, and for what a run has said before its end."""
+    """A Recorder that waits for the database however long it is away, and for what a run has said before an end.
+
+    Who follows a run hears what a step says before that step's end.
+    """
 
     def __init__(self, db: Database, worker: WorkerIdentity, writer: LiveWriter) -> None:
         super().__init__(db, worker, patience=FOR_EVER)
         self._live = writer
 
+    async def finish_step(self, step: StepEnd) -> None:
+        await self._said(step.run_id)
+        await super().finish_step(step)
+
     async def finish_run(self, end: RunEnd) -> None:
+        await self._said(end.run_id)
+        await super().finish_run(end)
+
+    async def _said(self, run_id: UUID) -> None:
         if self._live.waiting:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._live.flush(end.run_id), PATIENCE)
-        await super().finish_run(end)
+                await asyncio.wait_for(self._live.flush(run_id), PATIENCE)

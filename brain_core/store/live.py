@@ -47,3 +47,12 @@ async def append(db: Database, worker: UUID, lines: Sequence[Line], *, max_bytes
 async def read(db: Database, run_id: UUID, after_seq: int = 0, limit: int = 500) -> list[Event]:
     """Return what a run has said after `after_seq`, in order."""
     return [Event(*row) for row in await db.fetch("live_read", run_id, after_seq, limit)]
+
+
+async def between(db: Database, run_id: UUID, after_seq: int, last_seq: int) -> list[Event]:
+    """Return what a run has said after `after_seq` and up to `last_seq`, in order."""
+    found: list[Event] = []
+    while after_seq < last_seq and (batch := await read(db, run_id, after_seq)):
+        found += (event for event in batch if event.seq <= last_seq)
+        after_seq = batch[-1].seq
+    return found

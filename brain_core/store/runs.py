@@ -39,6 +39,14 @@ class Violation(NamedTuple):
     text: str
 
 
+class Progress(NamedTuple):
+    """How far a run is, all of it seen at one moment: `said` is the number of its last live output, 0 without any."""
+
+    status: RunStatus
+    steps: tuple[StepRun, ...]
+    said: int
+
+
 class RunFilter(NamedTuple):
     """Which runs of the history are wanted; None: whatever it is.
 
@@ -92,16 +100,21 @@ async def head(db: Database, run_id: UUID) -> Run:
     return _run(row)
 
 
-async def progress(db: Database, run_id: UUID, after: tuple[int, int]) -> tuple[RunStatus, tuple[StepRun, ...]]:
-    """Return the status of a run and its attempts after (position, attempt), seen at one moment.
+async def progress(db: Database, run_id: UUID, after: tuple[int, int]) -> Progress:
+    """Return how far a run is, with its attempts after (position, attempt).
 
     For who follows a run and asks again and again; RunNotFound when it is there no more.
     """
     rows = await db.fetch("run_progress", run_id, *after)
     if not rows:
         raise _not_found(run_id)
-    steps = [{name: value for name, value in row.items() if name != "run_status"} for row in rows]
-    return rows[0]["run_status"], tuple(_step(step) for step in steps if step["position"] is not None)
+    steps: list[StepRun] = []
+    for row in rows:
+        if row["position"] is not None:
+            steps.append(_step({name: value for name, value in row.items() if name not in ("run_status", "said")}))
+            if len(row["output"] or "") > _LARGE:
+                await asyncio.sleep(0)
+    return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0)
 
 
 async def find(db: Database, prefix: str) -> Run:

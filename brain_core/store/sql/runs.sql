@@ -33,8 +33,11 @@ SELECT position, name, type, attempt, status, started_at, ended_at, output, erro
 FROM brain.step_runs WHERE run_id = $1 ORDER BY position, attempt;
 
 -- name: run_progress
--- The status of a run with the attempts after a (position, attempt), in their order: one row at least, for who follows it.
-SELECT r.status AS run_status, s.position, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at, s.output, s.error,
+-- The status of a run, the number of what it has said last, and the attempts after a (position, attempt), in their order: one
+-- row at least, for who follows it.
+SELECT r.status AS run_status,
+       (SELECT e.seq FROM brain.run_events AS e WHERE e.run_id = $1 ORDER BY e.run_id DESC, e.seq DESC LIMIT 1) AS said,
+       s.position, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at, s.output, s.error,
        s.log, s.details
 FROM brain.runs AS r
 LEFT JOIN brain.step_runs AS s ON s.run_id = r.id AND (s.position, s.attempt) > ($2::int, $3::int)
