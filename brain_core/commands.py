@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from brain_core.cli.daemon_options import Concurrency, Grace, LogFormat
 from brain_core.cli.output import (
     duration,
     emit,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from brain_core.tables import Query
 
 __all__ = [
+    "Concurrency",
+    "Grace",
+    "LogFormat",
     "UsageError",
     "duration",
     "emit",

@@ -6,9 +6,11 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from brain_core.cli.daemon_options import Concurrency, Grace, LogFormat
 
 if TYPE_CHECKING:
     from brain_core.app import Brain
@@ -19,19 +21,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def daemon(
-    concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, help="How many runs at once (setting concurrency).")
-    ] = None,
-    grace: Annotated[
-        float | None,
-        typer.Option(
-            "--grace", metavar="SECONDS", min=0, help="How long a stop waits for what runs; no bound unless given."
-        ),
-    ] = None,
-    log_format: Annotated[
-        str | None,
-        typer.Option("--log-format", metavar="text|json", help="How the log is written (setting log_format)."),
-    ] = None,
+    concurrency: Concurrency = None,
+    grace: Grace = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Fire what is due and run what is queued, until SIGTERM or Ctrl-C.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brain_core.commands import Concurrency, Grace, LogFormat, UsageError, run_service
 from brain_http_api.settings import HttpApiSettings
 
 if TYPE_CHECKING:
@@ -24,19 +25,9 @@ def add_to(app: typer.Typer, settings: HttpApiSettings) -> None:
         port: Annotated[
             int | None, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one (setting port).")
         ] = None,
-        concurrency: Annotated[
-            int | None, typer.Option("--concurrency", "-c", min=1, help="How many runs at once (setting concurrency).")
-        ] = None,
-        grace: Annotated[
-            float | None,
-            typer.Option(
-                "--grace", metavar="SECONDS", min=0, help="How long a stop waits for what runs; no bound unless given."
-            ),
-        ] = None,
-        log_format: Annotated[
-            str | None,
-            typer.Option("--log-format", metavar="text|json", help="How the log is written (setting log_format)."),
-        ] = None,
+        concurrency: Concurrency = None,
+        grace: Grace = None,
+        log_format: LogFormat = None,
     ) -> None:
         """Serve the HTTP API until SIGTERM or Ctrl-C, with a worker that runs what is started.
 
@@ -48,10 +39,8 @@ def add_to(app: typer.Typer, settings: HttpApiSettings) -> None:
 
 
 def _serve(settings: HttpApiSettings, **options: Any) -> None:
-    from brain_core import commands
-
     if not settings.enabled:
-        raise commands.UsageError(
+        raise UsageError(
             "the HTTP API is switched off; set enabled = true under [plugins.http_api] in brain.toml, "
             "or THE_BRAIN_HTTP_API_ENABLED=true"
         )
@@ -61,4 +50,4 @@ def _serve(settings: HttpApiSettings, **options: Any) -> None:
 
         return [HttpService(brain, settings)]
 
-    commands.run_service(services, **options)
+    run_service(services, **options)
