@@ -201,9 +201,9 @@ def test_validate_judges_what_stands_behind_a_file_that_hangs(brain, two, tmp_pa
     os.mkfifo(tmp_path / "gate")
     hangs = tmp_path / "hangs.py"
     hangs.write_text("from pathlib import Path\nPath(__file__).with_name('gate').read_text()\n")
-    checked = brain("validate", str(hangs), two, env={"THE_BRAIN_IMPORT_TIMEOUT": "1", **UNREACHABLE})
+    checked = brain("validate", str(hangs), two, env={"THE_BRAIN_IMPORT_TIMEOUT": "4", **UNREACHABLE})
     first, second = checked.stdout.splitlines()
-    assert first.startswith(f"failed  {hangs}:2: the file was still loading after 1 s")
+    assert first.startswith(f"failed  {hangs}:2: the file was still loading after 4 s")
     assert second == f"ok      {two}: two, 2 steps, inputs: who"
 
 
