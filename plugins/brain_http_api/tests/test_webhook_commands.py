@@ -100,6 +100,7 @@ def test_a_key_that_cannot_be_read_leaves_nothing_registered(
     assert code == 1
     assert "is damaged" in err
     assert [one["name"] for one in json.loads(here("webhook", "list", "--json")[1])] == ["flow"]
+    assert "the master key here is none that can be used (" in here("webhook", "list")[2]
     # Nor is a secret changed that nobody can be told.
     assert "is damaged" in here("webhook", "rotate", "flow")[2]
     assert json.loads(here("webhook", "list", "--json")[1])[0]["secret_generation"] == 1
@@ -126,8 +127,9 @@ def test_a_webhook_that_is_none_is_refused() -> None:
         Webhook(webhook=False).check()
 
 
-def test_the_list_shows_all_but_the_secrets(here: Here, flow: Path) -> None:
+def test_the_list_shows_all_but_the_secrets(here: Here, flow: Path, environment: dict[str, str]) -> None:
     assert here("webhook", "list") == (0, "", "no webhooks; make one: brain register FILE --webhook\n")
+    assert not (Path(environment["THE_BRAIN_HOME"]) / "master.key").exists()
     assert here("register", "flow.py", "--cron", "0 9 * * *", "--name", "nightly")[0] == 0
     secret = secret_in(registered(here, "--name", "b"))
     registered(here, "--name", "a", "--scheme", "github")
@@ -140,7 +142,12 @@ def test_the_list_shows_all_but_the_secrets(here: Here, flow: Path) -> None:
         {"name": "a", "url": f"{url}a", "scheme": "github", "state": "active", **plain},
         {"name": "b", "url": f"{url}b", "scheme": "standard", "state": "paused", **plain},
     ]
-    _, out, _ = here("webhook", "list")
+    _, out, err = here("webhook", "list")
+    assert re.fullmatch(
+        r"the master key here is [0-9a-f]{8} \(\S+/master\.key\); "
+        r"a server with another one refuses what is signed with these secrets\n",
+        err,
+    )
     head, first, second = out.splitlines()
     assert head.split() == ["NAME", "URL", "SCHEME", "STATE", "SECRET", "OLD", "SECRET", "UNTIL"]
     assert first.split() == ["a", f"{url}a", "github", "active", "1", "-"]

@@ -7,12 +7,14 @@ import json
 import logging
 import re
 import time
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
 from brain_http_api.settings import SECRET_HEADERS
+from brain_http_api.webhook.secrets import master_key_of
 from brain_http_api.webhook.trigger import Webhook
 
 from .conftest import Serve, Served, until
@@ -137,7 +139,7 @@ async def test_all_that_is_refused_looks_the_same(served: Served, caplog: pytest
     said = {record.getMessage() for record in caplog.records if record.name == "brain.http_api"}
     assert "webhook 'paused' has refused a delivery: it is paused" in said
     there = [record.getMessage() for record in caplog.records if "webhook 'there' has" in record.getMessage()]
-    assert "webhook 'there' has refused a delivery: no signature of it is right" in there
+    assert any(one.startswith("webhook 'there' has refused a delivery: no signature of it is right; ") for one in there)
     assert any("a delivery: its time is " in one for one in there)
     # However much off a time is, it is the same reason.
     assert len({re.sub("[0-9]+", "", one) for one in there}) == len(there) > 2
@@ -287,6 +289,19 @@ async def test_two_secrets_are_valid_while_they_are_changed(served: Served, sche
     await taken(401, 401, 202)
 
 
+async def test_two_that_change_a_secret_at_once_are_not_told_what_is_not_so(served: Served) -> None:
+    to = await hook(served)
+    rotate = partial(served.brain.tables.query(), "http_api_webhook_rotate")
+    day: dict[str, Any] = {"trigger": str(to.id), "generation": 2, "old_until": "2100-01-01T00:00:00+00:00"}
+    # The second time as after an answer that was lost.
+    assert [len(await rotate(day)) for _ in range(2)] == [1, 1]
+    # Who wanted both to end at once, or at another time, is told that somebody else was first.
+    assert await rotate({**day, "old_until": None}) == []
+    assert await rotate({**day, "old_until": "2100-01-02T00:00:00+00:00"}) == []
+    assert [len(await rotate({**day, "generation": 3, "old_until": None})) for _ in range(2)] == [1, 1]
+    assert await rotate({**day, "generation": 3}) == []
+
+
 async def test_an_old_secret_ends_by_itself(served: Served) -> None:
     to = await hook(served)
     await rotated(to, 2, 3_600)
@@ -350,6 +365,24 @@ async def test_no_secret_is_in_the_database_nor_in_the_log(served: Served, caplo
         assert len(text) > 20
         assert text not in dump
         assert text not in caplog.text
+
+
+async def test_a_server_with_another_master_key_says_which_it_has(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = [await serve(core={"master_key": letter * 32}) for letter in "ab"]
+    to = await hook(one)
+    assert (await to.post()).status_code == 202
+    assert not caplog.records
+    signed = to.headers()
+    assert (await (await other.as_bearer(None)).post("/hooks/standard", content=RAW, headers=signed)).status_code == 401
+    (said,) = [record.getMessage() for record in caplog.records]
+    key, another = (master_key_of(served.brain) for served in (other, one))
+    assert key != another
+    assert re.fullmatch(r"[0-9a-f]{8} \(flag\)", key)
+    assert f"no signature of it is right; the master key here is {key}: `brain webhook list` tells" in said
+    # What tells keys apart is none of those that sign.
+    assert key[:8] not in {one.brain.derive_key(f"webhook/{to.id}/standard/{n}").hex()[:8] for n in range(3)}
 
 
 async def test_a_master_key_that_cannot_be_read_is_nothing_that_a_sender_learns(

@@ -60,13 +60,18 @@ def _list(settings: HttpApiSettings, as_json: bool) -> None:
     async def work(brain: Brain) -> Any:
         rows = [one.row for one in await brain.triggers.listing() if one.row.type == "webhook"]
         secrets = await _secrets(brain, [str(row.id) for row in rows])
-        return [_shape(settings, row, secrets[str(row.id)]) for row in rows]
+        # Asked for only where a secret was derived: the question may make the key.
+        return [_shape(settings, row, secrets[str(row.id)]) for row in rows], _master_key(brain) if rows else ""
 
-    found: list[dict[str, Any]] = commands.run_with_brain(work)
+    found: list[dict[str, Any]]
+    found, key = commands.run_with_brain(work)
     if as_json:
         commands.print_json(found)
     elif found:
         commands.table([_line(one) for one in found], _HEADERS)
+        commands.note(
+            f"the master key here is {key}; a server with another one refuses what is signed with these secrets"
+        )
     else:
         commands.note("no webhooks; make one: brain register FILE --webhook")
 
@@ -117,6 +122,17 @@ def _rotate(settings: HttpApiSettings, name: str, keep: str | None, at_once: boo
     if shape["old_until"] is not None:
         old = f"the old one is valid until {_moment(shape['old_until'])}, too"
     commands.note(f"the new secret of {shape['url']}, shown this once; {old}")
+
+
+def _master_key(brain: Brain) -> str:
+    from brain_core import BrainError
+    from brain_http_api.webhook.secrets import master_key_of
+
+    try:
+        return master_key_of(brain)
+    except BrainError as error:
+        # A list is the place to look when something is wrong.
+        return f"none that can be used ({error})"
 
 
 async def _known(brain: Brain, name: str) -> tuple[Any, dict[str, Any]]:

@@ -14,7 +14,8 @@ FROM (SELECT e::uuid AS trigger FROM json_array_elements_text($1::json->'trigger
 LEFT JOIN brain_http_api.webhook_secrets AS s ON s.trigger_id = v.trigger;
 
 -- name: http_api_webhook_rotate
--- Makes the next secret the new one; made again it is one change. No row comes back when it is not the next one.
+-- Makes the next secret the new one; made again it is one change. No row comes back when it is not the next one, or when
+-- somebody else has made it at the same time and let the old one live until another moment.
 WITH made AS (
     INSERT INTO brain_http_api.webhook_secrets AS b (trigger_id, generation, old_until)
     SELECT v.trigger, v.generation, coalesce(v.old_until, clock_timestamp())
@@ -29,6 +30,8 @@ WITH made AS (
     SELECT b.* FROM brain_http_api.webhook_secrets AS b
     WHERE b.trigger_id = ($1::json->>'trigger')::uuid AND b.generation = ($1::json->>'generation')::integer
       AND NOT EXISTS (SELECT FROM made)
+      AND CASE WHEN $1::json->>'old_until' IS NULL THEN b.old_until <= clock_timestamp()
+               ELSE b.old_until = ($1::json->>'old_until')::timestamptz END
 ), v AS (
     SELECT s.trigger_id AS trigger FROM s
 )

@@ -19,7 +19,8 @@ from brain_http_api.tokens import PATIENCE
 from brain_http_api.waiting import ended, location, run_answer
 from brain_http_api.webhook.delivery import kind_of, parsed, payload_of
 from brain_http_api.webhook.known import Known
-from brain_http_api.webhook.verify import Refused, verified
+from brain_http_api.webhook.secrets import master_key_of
+from brain_http_api.webhook.verify import Refused, WrongSignature, verified
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -99,7 +100,7 @@ class Receiver:
         except Refused as refused:
             # What is not there has no line: who tries out names must not fill the log.
             if hook.there:
-                self._say(name, hook.why or str(refused))
+                self._say(name, Refused(hook.why) if hook.why else refused)
             raise
         # Not by itself where it is large: it may hold hundreds of thousands of values.
         value = parsed(kind, body) if len(body) < LARGE else await asyncio.to_thread(parsed, kind, body)
@@ -109,9 +110,9 @@ class Receiver:
         except facade.TriggerNotFound:
             raise Refused("it was paused or unregistered at this moment") from None
 
-    def _say(self, name: str, why: str) -> None:
+    def _say(self, name: str, refused: Refused) -> None:
         """Log why a webhook refuses, once a minute for each webhook and reason."""
-        now = time.monotonic()
+        now, why = time.monotonic(), str(refused)
         # Without its numbers: who makes up times would otherwise have a line for each.
         said = name, _NUMBER.sub("", why)
         if now < self._said.get(said, 0.0):
@@ -119,6 +120,9 @@ class Receiver:
         if len(self._said) >= _MOST_SAID:
             self._said.clear()
         self._said[said] = now + SAID_AGAIN
+        if isinstance(refused, WrongSignature):
+            why += f"; the master key here is {master_key_of(self._api.brain)}: `brain webhook list` tells which one"
+            why += " there is where the secret was made"
         logger.warning("webhook '%s' has refused a delivery: %s", name, why)
 
 

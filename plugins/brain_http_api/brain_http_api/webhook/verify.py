@@ -35,6 +35,10 @@ class Refused(Exception):
     """A delivery is not from who has the secret. Its text is for the log, and never for the sender."""
 
 
+class WrongSignature(Refused):
+    """A delivery is signed with another secret, or is not as it was signed."""
+
+
 class Proof(NamedTuple):
     """What is known of a delivery whose signature is right.
 
@@ -76,7 +80,7 @@ def verified(scheme: str, keys: Sequence[bytes], headers: Headers, body: bytes, 
     if claim.problem is not None:
         raise Refused(claim.problem)
     if not right:
-        raise Refused("the secret is not the one" if scheme == "bearer" else "no signature of it is right")
+        raise WrongSignature("the secret is not the one" if scheme == "bearer" else "no signature of it is right")
     found = None if claim.id is None else claim.id.decode("ascii")
     if scheme == "github" and found is None:
         return Proof(None, f"body:{hashlib.sha256(body).hexdigest()}")
