@@ -38,6 +38,8 @@ def master_key(settings: Settings) -> bytes:
     except OSError as error:
         raise BrainError(f"{file} cannot be used as the master key: {error.strerror or error}") from None
     if found is None:
+        if file.is_symlink():
+            raise BrainError(f"{file} is a link to what is not there; restore '{file.readlink()}', or remove the link")
         raise BrainError(f"{file} was removed while it was made; try again")
     return found
 

@@ -113,6 +113,16 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         master_key(settings(tmp_path / "file"))
 
 
+def test_a_link_to_a_secret_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / FILE).symlink_to("mounted/later")
+    with pytest.raises(BrainError, match=r"is a link to what is not there; restore 'mounted/later'"):
+        master_key(settings(tmp_path))
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "later").touch(mode=0o600)
+    (tmp_path / "mounted" / "later").write_text("ab" * 32)
+    assert master_key(settings(tmp_path)).hex() == "ab" * 32
+
+
 def test_that_of_the_settings_counts_and_leaves_no_file(tmp_path: Path) -> None:
     given = load_settings({"home": tmp_path / "home", "master_key": "k" * 32}, start=tmp_path).settings
     assert master_key(given) == hashlib.sha256(b"k" * 32).digest()
