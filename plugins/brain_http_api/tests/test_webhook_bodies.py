@@ -116,6 +116,12 @@ def test_bodies_that_cannot_be_kept_are_told_so(kind: Any, body: bytes) -> None:
     assert len(caught.value.detail) <= 300
 
 
+def test_a_number_that_is_too_long_is_told_so_without_advice_for_our_code() -> None:
+    with pytest.raises(Problem) as caught:
+        parsed("json", b"9" * 5_000)
+    assert caught.value.detail == "the body cannot be read: a number in it has more than 4,300 digits"
+
+
 def test_steps_read_the_headers_that_they_may_and_no_others() -> None:
     proof = [(name.encode(), b"s3cret") for name in SECRET_HEADERS]
     headers = [

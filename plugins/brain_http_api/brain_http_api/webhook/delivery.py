@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from sys import get_int_max_str_digits
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
@@ -85,7 +86,10 @@ def parsed(kind: Kind, body: bytes) -> Any:
     except UnicodeError:
         raise _unreadable("it is not UTF-8, or holds half of a character") from None
     except ValueError as error:
-        raise _unreadable(str(error)) from None
+        why = str(error)
+        if "set_int_max_str_digits" in why:
+            why = f"a number in it has more than {get_int_max_str_digits():,} digits"
+        raise _unreadable(why) from None
 
 
 def payload_of(scheme: str, proof: Proof, headers: Headers, body: Any, more: Collection[str]) -> dict[str, Any]:
