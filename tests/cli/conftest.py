@@ -44,11 +44,10 @@ workflow = Workflow(
 PLAIN = OWN.replace('schedule=Cron("0 9 * * 1-5", timezone="Asia/Tokyo"), ', "").replace("own", "plain")
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of the child: nothing of ours from outside, a home of its own."""
+def own_environment(folder: Path) -> dict[str, str]:
+    """Return an environment for `brain`: nothing of ours from outside, a home of its own in a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("THE_BRAIN_", "NO_COLOR"))}
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir()
     return {
         **kept,
@@ -58,6 +57,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "COLUMNS": "100",
         "PYTHONWARNINGS": "error",
     }
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of the child."""
+    return own_environment(tmp_path)
 
 
 @pytest.fixture

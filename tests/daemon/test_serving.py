@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from .conftest import House
+from .conftest import House, Process
 from .plugin import install_module
 
 # Takes one request a line, as JSON, and answers it with what the brain has said: when it is answered, it is committed.
@@ -147,11 +147,14 @@ async def test_what_was_accepted_outlives_a_kill_and_the_same_key_is_the_same_ru
     assert len(await desk.sql("SELECT FROM brain.runs")) == 8
 
 
-async def test_who_is_cut_off_in_mid_request_asks_again_and_gets_one_run(desk: House) -> None:
-    daemon = await desk.daemon(concurrency=1)
-    file = Path(desk.flow("Note(name='one')"))
-    # Killed anywhere between the request and its answer.
-    asked = [asyncio.ensure_future(said(desk, "begin", file=str(file), key=str(number))) for number in range(50)]
+async def killed_while(
+    desk: House, daemon: Process, what: str, times: int, **given: Any
+) -> tuple[dict[int, str], set[str]]:
+    """Ask so often at once, under the keys 0, 1, …, and kill the daemon at the first answer.
+
+    Returns the run of each key that was answered, and all runs that are there.
+    """
+    asked = [asyncio.ensure_future(said(desk, what, key=str(number), **given)) for number in range(times)]
     await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
     daemon.kill(signal.SIGKILL)
     await daemon.ended()
@@ -160,6 +163,14 @@ async def test_who_is_cut_off_in_mid_request_asks_again_and_gets_one_run(desk: H
     there = {str(row["id"]) for row in await desk.sql("SELECT id FROM brain.runs")}
     assert heard
     assert set(heard.values()) <= there
+    return heard, there
+
+
+async def test_who_is_cut_off_in_mid_request_asks_again_and_gets_one_run(desk: House) -> None:
+    daemon = await desk.daemon(concurrency=1)
+    file = Path(desk.flow("Note(name='one')"))
+    # Killed anywhere between the request and its answer.
+    heard, _ = await killed_while(desk, daemon, "begin", 50, file=str(file))
     again = await desk.daemon()
     for number in range(50):
         run_id, _ = await said(desk, "begin", file=str(file), key=str(number))
@@ -173,15 +184,7 @@ async def test_deliveries_that_were_accepted_outlive_a_kill_and_come_again_as_th
     daemon = await desk.daemon()
     file = desk.flow("Note(name='one')")
     await desk.schedule(file, name="desk", type="desk", config={}, next_due_at=None)
-    asked = [asyncio.ensure_future(said(desk, "accept", name="desk", key=str(number))) for number in range(100)]
-    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-    daemon.kill(signal.SIGKILL)
-    await daemon.ended()
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    heard = {number: answer[0] for number, answer in enumerate(answers) if isinstance(answer, list)}
-    there = {str(row["id"]) for row in await desk.sql("SELECT id FROM brain.runs")}
-    assert heard
-    assert set(heard.values()) <= there
+    heard, there = await killed_while(desk, daemon, "accept", 100, name="desk")
     again = await desk.daemon()
     for number in range(100):
         run_id, repeated = await said(desk, "accept", name="desk", key=str(number))

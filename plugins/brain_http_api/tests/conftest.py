@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from brain_core.store.queue import NewRun
 from brain_core.store.triggers import NewTrigger, TriggerRow
 
 # The fixtures of the core's own tests.
+from tests.app.conftest import FLOW
 from tests.cli.conftest import Brain as Command
-from tests.cli.conftest import brain, files, here
+from tests.cli.conftest import brain, files, here, own_environment
 from tests.daemon.conftest import House, house
 
 __all__ = [
@@ -49,19 +49,6 @@ __all__ = [
 
 ADMIN = "the-token-of-the-environment"
 """The token of the environment, which may do everything."""
-
-FLOW = """
-from brain_core import FunctionStep, Workflow
-
-def say(who, n):
-    return f"{who} {n}"
-
-workflow = Workflow(
-    name="flow",
-    inputs={"who": "ann", "n": int},
-    steps=[FunctionStep(name="say", function=say, args={"who": "{inputs.who}", "n": "{inputs.n}"})],
-)
-"""
 
 
 @dataclass
@@ -142,18 +129,7 @@ class Served:
 @pytest.fixture
 def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
     """What `brain` finds as its environment, as a process (`brain`) and in this one (`here`)."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("THE_BRAIN_", "NO_COLOR"))}
-    home = tmp_path / "home"
-    home.mkdir()
-    return {
-        **kept,
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "THE_BRAIN_HOME": str(home / "brain"),
-        "THE_BRAIN_DATABASE_URL": database_url,
-        "COLUMNS": "100",
-        "PYTHONWARNINGS": "error",
-    }
+    return {**own_environment(tmp_path), "THE_BRAIN_DATABASE_URL": database_url}
 
 
 async def until(condition: Callable[[], Any], what: str, limit: float = 30.0) -> Any:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from plugins.brain_llm.tests.scripted import MODEL, ScriptedServer, says
+from tests.placeholders.hostile import HOSTILE
 
 from .conftest import ADMIN, House
 from .deliveries import SIGN
@@ -51,22 +52,8 @@ workflow = Workflow(name="hostile", inputs={"secret": "SECRET"}, steps=[
 ])
 '''.replace("SECRET", SECRET)
 
-HOSTILE = {
-    "substitution": "$(touch hit) `touch hit` ${HOME} $((1+1))",
-    "quotes": "'; touch hit; '\"; touch hit; \"",
-    "end of a here-document": "EOF\ntouch hit\nEOF",
-    "new lines": "a\ntouch hit\r\n; touch hit\n\n",
-    "options": "-rf --help -e 'touch hit'",
-    "placeholders": "{inputs.secret} {{inputs.secret}} {trigger.id} {previous.bare} {run.id} {x} {}",
-    "a chain": "x && touch hit || touch hit | touch hit & touch hit > hit",
-    "globs": "* ? [a-z] ~ ~root {a,b} !! \\ %s %n",
-    "a terminal": "\x1b]0;title\x07\x1b[2J\x1b[31mred",
-    "odd letters": "\u202egnp.exe \u0000 \ud7ff \U0001f4a3 é",
-    "python": "__import__('os').system('touch hit')",
-    "json": '{"text": "$(touch hit)", "__class__": {"a": 1}}',
-    "much": "$(touch hit)'\"" * 8_000,
-}
-"""Values for fields of the body; headers take those of them that are one line of ASCII."""
+VALUES = [*HOSTILE.values(), "new lines at the end\n\n", "$(touch hit)'\"" * 8_000]
+"""For fields of the body; headers take those that are one line of ASCII."""
 
 Json = dict[str, Any]
 
@@ -160,7 +147,7 @@ async def test_what_a_sender_writes_is_never_code(house: House, model: ScriptedS
     await sender.register("event", FLOW.replace("PLACE", "trigger.event"), "github")
     await sender.register("text", FLOW.replace("PLACE", "trigger.body"))
     deliveries: list[tuple[str, str, bytes, str, dict[str, str]]] = []
-    for text in HOSTILE.values():
+    for text in VALUES:
         deliveries.append((text, "body", json.dumps({"x": text}).encode(), "bearer", {}))
     for what in ("quotes", "end of a here-document", "placeholders"):
         text = HOSTILE[what]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from brain_core import Run, Workflow
 from brain_core.testing import run_workflow
 
 # The fixtures of the core's own tests.
-from tests.cli.conftest import Brain, brain, files, here
+from tests.cli.conftest import Brain, brain, files, here, own_environment
 from tests.daemon.conftest import House, house
 
 from .scripted import MODEL, ScriptedServer
@@ -156,15 +155,4 @@ def real_model() -> Iterator[Served]:
 @pytest.fixture
 def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
     """What `brain` finds as its environment: a database of the test's own, and no model."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("THE_BRAIN_", "NO_COLOR"))}
-    home = tmp_path / "home"
-    home.mkdir()
-    return {
-        **kept,
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "THE_BRAIN_HOME": str(home / "brain"),
-        "THE_BRAIN_DATABASE_URL": database_url,
-        "COLUMNS": "100",
-        "PYTHONWARNINGS": "error",
-    }
+    return {**own_environment(tmp_path), "THE_BRAIN_DATABASE_URL": database_url}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.placeholders.hostile import HOSTILE
+
 from .scripted import answers, says
 
 FLOW = '''
@@ -45,22 +47,6 @@ workflow = Workflow(name="hostile", inputs={"secret": "s3cret-value"}, steps=[
     LLMStep(name="again", prompt="You said: {said}"),
 ])
 '''
-
-HOSTILE = {
-    "substitution": "$(touch hit) `touch hit` ${HOME} $((1+1))",
-    "quotes": "'; touch hit; '\"; touch hit; \"",
-    "end of a here-document": "EOF\ntouch hit\nEOF",
-    "new lines": "a\ntouch hit\n; touch hit",
-    "options": "-rf --help -e 'touch hit'",
-    "placeholders": "{inputs.secret} {{inputs.secret}} {previous.said} {run.id} {env.PATH}",
-    "a chain": "x && touch hit || touch hit | touch hit & touch hit > hit",
-    "globs": "* ? [a-z] ~ ~root {a,b} !! \\",
-    "a terminal": "\x1b]0;title\x07\x1b[2J\x1b[31mred",
-    "odd letters": "\u202egnp.exe \u0000 \ud7ff \U0001f4a3 é",
-    "python": "__import__('os').system('touch hit')",
-    "a fence": "```sh\ntouch hit\n```",
-    "json": '{"text": "$(touch hit)", "__class__": {"a": 1}}',
-}
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
