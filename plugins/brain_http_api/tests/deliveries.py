@@ -111,3 +111,8 @@ async def hook(served: Served, scheme: str = "standard", name: str = "") -> Hook
     config = {"webhook": True, "scheme": scheme}
     row = await served.register(name, type="webhook", config=config, overlap="allow", next_due_at=None)
     return Hook(served, name, row.id, scheme, await served.as_bearer(None))
+
+
+def seen(answer: httpx2.Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return all that a sender sees, but for the date."""
+    return answer.status_code, [one for one in answer.headers.multi_items() if one[0] != "date"], answer.content

@@ -33,7 +33,7 @@ ROUTE = "/hooks/{name}"
 LARGE = 64 * 1024
 """Bytes of a body that is read beside the event loop."""
 SAID_AGAIN = 60.0
-"""Seconds after which the log tells again why a webhook refuses."""
+"""Seconds after which the log tells again why a webhook refuses, or why none takes anything."""
 _MOST_SAID = 1_000
 _NUMBER = re.compile("[0-9]+")
 _LONGEST_NAME = 200
@@ -62,7 +62,7 @@ class Receiver:
         try:
             await self._deliver(scope, receive, watched)
         except (Problem, facade.BrainError) as error:
-            problem = error if isinstance(error, Problem) else _problem(error)
+            problem = error if isinstance(error, Problem) else self._problem(error)
             await send_problem(watched, problem)
         finally:
             self._api.metrics.answered(ROUTE, "POST", status, time.monotonic() - began)
@@ -99,8 +99,9 @@ class Receiver:
                 raise Refused(hook.why)
         except Refused as refused:
             # What is not there has no line: who tries out names must not fill the log.
+            # After the answer: how long the log takes is not for whoever knocks to measure.
             if hook.there:
-                self._say(name, Refused(hook.why) if hook.why else refused)
+                asyncio.get_running_loop().call_soon(self._say, name, Refused(hook.why) if hook.why else refused)
             raise
         # Not by itself where it is large: it may hold hundreds of thousands of values.
         value = parsed(kind, body) if len(body) < LARGE else await asyncio.to_thread(parsed, kind, body)
@@ -112,32 +113,39 @@ class Receiver:
 
     def _say(self, name: str, refused: Refused) -> None:
         """Log why a webhook refuses, once a minute for each webhook and reason."""
-        now, why = time.monotonic(), str(refused)
-        # Without its numbers: who makes up times would otherwise have a line for each.
-        said = name, _NUMBER.sub("", why)
-        if now < self._said.get(said, 0.0):
+        why = str(refused)
+        if self._was_said(name, why):
             return
-        if len(self._said) >= _MOST_SAID:
-            self._said.clear()
-        self._said[said] = now + SAID_AGAIN
         if isinstance(refused, WrongSignature):
             why += f"; the master key here is {master_key_of(self._api.brain)}: `brain webhook list` tells which one"
             why += " there is where the secret was made"
         logger.warning("webhook '%s' has refused a delivery: %s", name, why)
 
+    def _problem(self, error: facade.BrainError) -> Problem:
+        problem = problem_of(error)
+        if problem is not None and isinstance(error, facade.InputError | facade.DatabaseError):
+            return problem
+        # Such as a master key that cannot be read: nothing that a sender could change, or should know.
+        if not self._was_said("", str(error)):
+            logger.error("deliveries cannot be taken: %s", error)
+        return Problem(503, "database-away", "deliveries cannot be taken at the moment; try again")
+
+    def _was_said(self, name: str, why: str) -> bool:
+        """Whether the log was told the same within a minute; from now on it was."""
+        now = time.monotonic()
+        # Without its numbers: who makes up times would otherwise have a line for each.
+        said = name, _NUMBER.sub("", why)
+        if now < self._said.get(said, 0.0):
+            return True
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said[said] = now + SAID_AGAIN
+        return False
+
 
 def _refused() -> Problem:
     detail = "nothing takes this delivery; its address, its signature or its time is not right"
     return Problem(401, "webhook-refused", detail, {"WWW-Authenticate": "Bearer"})
-
-
-def _problem(error: facade.BrainError) -> Problem:
-    problem = problem_of(error)
-    if problem is not None and isinstance(error, facade.InputError | facade.DatabaseError):
-        return problem
-    # Such as a master key that cannot be read: nothing that a sender could change, or should know.
-    logger.error("deliveries cannot be taken: %s", error)
-    return Problem(503, "database-away", "deliveries cannot be taken at the moment; try again")
 
 
 def _seconds(query: bytes, longest: float) -> float | None:
