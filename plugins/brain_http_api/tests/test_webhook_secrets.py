@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from brain_http_api.settings import SECRET_HEADERS
 from brain_http_api.webhook.secrets import master_key_of
 from brain_http_api.webhook.trigger import Webhook
 
