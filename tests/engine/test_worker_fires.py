@@ -66,16 +66,7 @@ async def test_a_claim_that_meets_a_fire_begins_nothing_twice(
     worker = await _alive(db, new_worker())
     worker.concurrency = 50
     fire = await _due(db, flow(body, "Counts"))
-    committed, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(taker: Taker) -> list[FireResult]:
-        results = await fires.fire(db, [fire], NOON, taker)
-        committed.set()
-        await go_on.wait()
-        return results
-
-    firing = asyncio.create_task(worker.fire(slowly, 1))
-    await committed.wait()
+    firing, go_on = await _committed(db, worker, fire)
     await _work(worker)
     # A claim now would find the run that the reply is about to tell of.
     other = await queue.enqueue(db, NewRun("other", str(flow("", name="other")), [PlannedStep("s0", "noop")]))
@@ -148,16 +139,7 @@ async def test_a_claim_and_a_fire_together_take_no_more_than_there_is_room_for(
             await asyncio.Event().wait()
     """
     fire = await _due(db, flow(body, "Waits"))
-    committed, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly(taker: Taker) -> list[FireResult]:
-        results = await fires.fire(db, [fire], NOON, taker)
-        committed.set()
-        await go_on.wait()
-        return results
-
-    firing = asyncio.create_task(worker.fire(slowly, 1))
-    await committed.wait()
+    firing, go_on = await _committed(db, worker, fire)
     other = await _queue(db, flow("", name="other"))
     # There is room for one, and both want it.
     claiming = asyncio.create_task(worker._claim())
@@ -228,6 +210,21 @@ async def test_a_reply_that_is_lost_while_it_stops_leaves_nothing_running(
 async def _alive(db: Database, worker: Worker) -> Worker:
     await daemon.beat(db, worker.identity, worker.concurrency, 0, 0.0, [])
     return worker
+
+
+async def _committed(db: Database, worker: Worker, fire: Fire) -> tuple[asyncio.Task[list[FireResult]], asyncio.Event]:
+    """Let a worker fire, and return when that is committed; the reply comes when the event is set."""
+    committed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(taker: Taker) -> list[FireResult]:
+        results = await fires.fire(db, [fire], NOON, taker)
+        committed.set()
+        await go_on.wait()
+        return results
+
+    firing = asyncio.create_task(worker.fire(slowly, 1))
+    await committed.wait()
+    return firing, go_on
 
 
 async def _due(db: Database, file: Path, overlap: Literal["skip", "allow"] = "skip") -> Fire:
