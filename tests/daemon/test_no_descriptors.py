@@ -102,14 +102,9 @@ async def test_a_daemon_beats_as_soon_as_it_has_a_descriptor_for_it(house: House
 
 
 async def test_a_zygote_without_descriptors_is_waited_for(house: House) -> None:
-    daemon = await house.daemon()
+    # With a runner that it has made, it has opened all that it opens for itself.
+    daemon, _ = await _busy(house)
     (zygote,) = (int(pid) for pid in _children(daemon.pid))
-
-    async def ready() -> bool:
-        # What it opens for itself, it opens before it listens.
-        return len(_open(zygote)) >= 6
-
-    await house.until(ready, "the zygote is ready", daemon)
     before = _leave(zygote, 1)
     waits = await house.queue(house.flow("Note(name='waits')"))
     await house.until(lambda: _said(daemon, "no runner process can be started now"), "it says that it waits", daemon)
