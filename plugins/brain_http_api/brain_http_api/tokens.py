@@ -140,5 +140,5 @@ class Tokens:
             raise
         except BrainError as error:
             # Of no client's making, and its text, which names the database, is for none.
-            logger.warning("tokens cannot be looked up: %s", error)
+            logger.warning("the table of tokens cannot be used: %s", error)
             raise DatabaseUnreachable(str(error)) from error

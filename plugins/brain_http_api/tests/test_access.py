@@ -162,10 +162,13 @@ async def test_while_the_database_is_away_it_is_503(lab: Lab, ask: Ask, monkeypa
         assert (await ask((b"authorization", b"Bearer " + GIVEN)))[0] == 200
 
 
-async def test_a_database_that_refuses_is_no_fault_of_a_client_and_not_shown_to_it(lab: Lab, ask: Ask) -> None:
+async def test_a_database_that_refuses_is_no_fault_of_a_client_and_not_shown_to_it(
+    lab: Lab, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
     token = await lab.token()
     await lab.sql("ALTER TABLE brain_http_api.tokens RENAME TO moved")
     status, _, body = await ask((b"authorization", b"Bearer " + token.encode()))
     assert status == 503
     assert "brain_test_" not in body
     assert "statement" not in body
+    assert "the table of tokens cannot be used: statement 'http_api_token' failed: " in caplog.text
