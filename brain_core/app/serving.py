@@ -176,7 +176,7 @@ class Serving(Paging):
             return Health(False, False)
 
     async def figures(self) -> Figures:
-        """Count runs, triggers, workers and daemons; cheap, however long the history is."""
+        """Count runs, triggers, workers and daemons; cheap, however many runs have succeeded."""
         from brain_core.app.figures import figures
 
         return await figures(self.db)
