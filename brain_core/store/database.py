@@ -90,6 +90,8 @@ class Database:
         self._all: set[Connection[Any]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(pool_size)
+        self.large = asyncio.Semaphore(max(1, pool_size // 2))
+        """Held by who reads what may be as large as outputs are: many at once leave connections to everybody else."""
 
     @classmethod
     async def open(cls, url: str, **options: Any) -> Self:

@@ -85,10 +85,11 @@ async def get(db: Database, run_id: UUID | str) -> Run:
     if row is None:
         raise _not_found(key)
     steps: list[StepRun] = []
-    for step in await db.fetch("run_steps", key):
-        steps.append(_step(step))
-        if len(step["output"] or "") > _LARGE:
-            await asyncio.sleep(0)
+    async with db.large:
+        for step in await db.fetch("run_steps", key):
+            steps.append(_step(step))
+            if len(step["output"] or "") > _LARGE:
+                await asyncio.sleep(0)
     return _run(row, tuple(steps))
 
 

@@ -56,6 +56,10 @@ class Wires(ServerState):
     def ours(self) -> list[HttpProtocol]:
         return [connection for connection in self.connections if isinstance(connection, HttpProtocol)]
 
+    def unread(self) -> int:
+        """Return how many bytes of answers have not gone out: with each client that does not read, they wait here."""
+        return sum(connection._wire.unsent for connection in self.ours)
+
 
 class HttpProtocol(HttpToolsProtocol):
     """A connection. One that is `full` is one too many."""
@@ -343,8 +347,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._stage == "head" and not self._pending:
             self.end()
 
-    def timeout_keep_alive_handler(self) -> None:
-        self._end_if_idle()
+    timeout_keep_alive_handler = _end_if_idle
 
     # Deadlines.
 

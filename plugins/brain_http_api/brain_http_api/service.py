@@ -53,7 +53,8 @@ class HttpService:
                 f"the HTTP API does not start without a token: set {ENVIRONMENT} (at least 16 characters), "
                 "or make one: brain token create NAME --scope admin"
             )
-        self.api = Api(brain, settings, tokens, self._folders())
+        wires = Wires(settings)
+        self.api = Api(brain, settings, tokens, self._folders(), unread=wires.unread)
         app = create_app(self.api, docs=settings.docs, root_path=settings.root_path)
         config = _config(Front(self.api, app, Receiver(self.api)), settings)
         tls = self._tls()
@@ -61,7 +62,7 @@ class HttpService:
         sock = await listening_socket(settings.host, settings.port)
         # Nothing is waited for from here on: a start that is given up leaves no socket behind.
         host, port = sock.getsockname()[:2]
-        self._listener = Listener(sock, config, Wires(settings), most=most, tls=tls)
+        self._listener = Listener(sock, config, wires, most=most, tls=tls)
         if not (is_local(host) or tls or settings.trusted_proxies):
             logger.warning(
                 "tokens can be read on their way: %s is reached from other machines, and there is neither TLS "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from brain_core import facade
@@ -10,7 +11,7 @@ from brain_http_api.encoding import answer, run_text
 from brain_http_api.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from uuid import UUID
 
     from starlette.responses import Response
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 ASK_AGAIN = 1.0
 """Seconds after which a database that is away is asked again."""
+
+UNREAD = 256 * 1024 * 1024
+"""Bytes of answers that clients have not read yet, beyond which no more large ones are made."""
+
+
+@asynccontextmanager
+async def turn(api: Api) -> AsyncIterator[None]:
+    """Wait for one's turn to make an answer that may be large: everybody else comes in between.
+
+    A Problem while too much of the answers before it is not read.
+    """
+    async with api.large:
+        if api.unread() > UNREAD:
+            raise Problem(503, "busy", "too much of the answers before is not read yet; try again later")
+        yield
 
 
 async def ended(api: Api, receive: Receive, run_id: UUID, seconds: float) -> Run | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
+import pytest
+from brain_http_api import waiting
 from brain_http_api.answers import WholeRunOut
 
 from brain_core.facade import run_shape
@@ -15,7 +18,8 @@ from brain_core.store import queue, runs
 from brain_core.store.recorder import Recorder, RunEnd, StepEnd
 from brain_core.store.workers import WorkerIdentity
 
-from .conftest import Served
+from .bare import connected
+from .conftest import ADMIN, Served, until
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WORKER = WorkerIdentity(uuid4(), "daemon", "host", "boot", "pids", 1, "1", "0", 3_600.0)
@@ -212,3 +216,28 @@ async def test_cancelling(served: Served) -> None:
     assert (asked.status_code, asked.json()["answer"]) == (202, "requested")
     (row,) = await served.sql("SELECT cancel_reason FROM brain.runs WHERE id = $1", runs_now)
     assert "environment" in row["cancel_reason"]
+
+
+async def test_large_answers_that_nobody_reads_do_not_fill_the_memory(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "UNREAD", 10_000_000)
+    run_id = await served.queued(inputs={"x": "x" * 8_000_000})
+    request = f"GET /runs/{run_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode()
+    async with AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(connected(served.address)) for _ in range(20)]
+        for client in silent:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(request)
+        said = await until(lambda: _refused(served, run_id), "no more are made")
+        assert (said.status_code, said.json()["type"]) == (503, "urn:brain-core:problem:busy")
+        assert said.headers["retry-after"]
+        # What is small is answered all the same.
+        assert (await served.client.get("/runs?workflow=none")).status_code == 200
+    await until(lambda: not served.service.api.unread(), "nobody is there who does not read")
+    assert (await served.client.get(f"/runs/{run_id}")).status_code == 200
+
+
+async def _refused(served: Served, run_id: UUID) -> Any:
+    answer = await served.client.get(f"/runs/{run_id}")
+    return answer if answer.status_code == 503 else None

@@ -15,7 +15,7 @@ from brain_http_api.bodies import CancelIn, Moment, body_of, documented
 from brain_http_api.encoding import answer, json_text
 from brain_http_api.routes.described import Responses, problems, takes_body
 from brain_http_api.routes.seen import run_of, trigger_of
-from brain_http_api.waiting import whole
+from brain_http_api.waiting import turn, whole
 
 router = APIRouter(tags=["runs"])
 
@@ -55,7 +55,8 @@ async def list_runs(
 @router.get("/runs/{id}", operation_id="get_run", response_model=WholeRunOut, responses=problems(404))
 async def get_run(access: Reader, api: Annotated[Api, Depends(api_of)], run_id: RunId) -> Response:
     """Return one run with its steps and outputs."""
-    return answer(await whole(api, await run_of(api, access, run_id)))
+    async with turn(api):
+        return answer(await whole(api, await run_of(api, access, run_id)))
 
 
 @router.post(
