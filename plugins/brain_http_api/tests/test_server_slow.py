@@ -45,7 +45,7 @@ async def test_who_reads_late_gets_all_of_it(
         await answer(send, body)
 
     more, tls = secured(how, trusted)
-    # Short of one another, and long enough for a handshake and for the last bytes of a process that has to wait its turn.
+    # Long enough for a handshake, and for the last bytes of a process that has to wait its turn.
     limits = {"send_timeout": 0.5, "idle_timeout": 0.5, "header_timeout": 2.5}
     async with bare(app, **limits, **more) as server:
         reader, writer = await asyncio.open_connection(*server.address, ssl=tls, limit=1024)
