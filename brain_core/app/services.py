@@ -99,7 +99,9 @@ async def _guarded(work: Callable[[], Coroutine[Any, Any, T]], limit: float) -> 
     async def kept() -> T:
         try:
             return await work()
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
             raise RuntimeError(f"raised {what_raised(error)}") from error
 
     task = asyncio.ensure_future(kept())
@@ -107,6 +109,9 @@ async def _guarded(work: Callable[[], Coroutine[Any, Any, T]], limit: float) -> 
         done, _ = await asyncio.wait({task}, timeout=limit)
         if not done:
             raise TimeoutError
+        if task.cancelled():
+            # Not we: something that it has waited for.
+            raise RuntimeError("raised CancelledError")
         return task.result()
     finally:
         if not task.done():

@@ -188,6 +188,11 @@ async def test_a_hook_may_refuse_the_daemon(house: House, monkeypatch: pytest.Mo
     [
         ({"start": "1 / 0"}, "service 'greeter' did not start: ZeroDivisionError"),
         ({"start": "sys.exit(3)"}, "service 'greeter' did not start: RuntimeError: raised SystemExit: 3"),
+        (
+            {"start": "raise BaseException('no')"},
+            "service 'greeter' did not start: RuntimeError: raised BaseException: no",
+        ),
+        ({"start": "raise asyncio.CancelledError"}, "service 'greeter' did not start: RuntimeError: raised Cancelled"),
         ({"start": "await asyncio.sleep(600)"}, "service 'greeter' did not start: took longer than 2 s"),
         ({"start": "return None, self.nothing"}, "service 'greeter' did not start: AttributeError"),
         ({"hook": "1 / 0"}, "brain_services raised ZeroDivisionError"),
@@ -214,7 +219,7 @@ async def test_what_a_service_raises_is_its_plugins_trouble_alone(
     assert await daemon.ended() == 0
 
 
-@pytest.mark.parametrize("stop", ["1 / 0", "sys.exit(3)", "await asyncio.sleep(600)"])
+@pytest.mark.parametrize("stop", ["1 / 0", "sys.exit(3)", "raise asyncio.CancelledError", "await asyncio.sleep(600)"])
 async def test_a_service_that_does_not_stop_keeps_no_daemon(
     house: House, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
