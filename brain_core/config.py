@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from brain_core.errors import ConfigError, nearest
-from brain_core.validation import wanted
+from brain_core.validation import wanted_setting
 
 PREFIX = "THE_BRAIN_"
 NOT_SETTINGS = ("THE_BRAIN_TEST_",)
@@ -354,9 +354,9 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     if first["type"] == "extra_forbidden":
         return f"'{place}' is no setting{where}{nearest(place, Settings.model_fields)}; `brain config` lists them"
     if not place:
-        return f"the settings do not fit together: {wanted(first)}"
+        return f"the settings do not fit together: {wanted_setting(first)}"
     shown = "" if name in (*SECRETS, "database_url") else f" is {repr(first['input'])[:80]}"
-    return f"setting {place}{shown}{where}: {wanted(first)}"
+    return f"setting {place}{shown}{where}: {wanted_setting(first)}"
 
 
 def _shown(name: str, value: Any) -> Any:

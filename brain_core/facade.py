@@ -43,6 +43,7 @@ from brain_core.store.enqueuer import Accepted
 from brain_core.store.fires import LedgerEntry, LedgerRow
 from brain_core.store.patterns import matches_any
 from brain_core.store.triggers import TriggerRow
+from brain_core.validation import wanted
 
 __all__ = [
     "Accepted",
@@ -83,4 +84,5 @@ __all__ = [
     "run_shape",
     "step_shape",
     "trigger_shape",
+    "wanted",
 ]

@@ -140,6 +140,8 @@ def made(kind: type[Trigger], values: Mapping[str, Any], options: Mapping[str, F
     """Return the trigger with these fields; UsageError names the option whose value does not fit."""
     from pydantic import ValidationError
 
+    from brain_core.validation import wanted
+
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -148,11 +150,10 @@ def made(kind: type[Trigger], values: Mapping[str, Any], options: Mapping[str, F
         option = next(
             (one.option for one in options.values() if (one.type_name, one.field) == (kind.type_name, name)), name
         )
-        message = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "missing":
             raise UsageError(f"{option} is missing; a trigger of the type {kind.type_name} needs it") from None
         shown = "" if _is_secret(kind, name) else f" {str(values.get(name))[:_TOLD]!r}"
-        raise UsageError(f"{option}{shown}: {message}") from None
+        raise UsageError(f"{option}{shown}: {wanted(first)}") from None
 
 
 def _ask(taken: set[str]) -> Brought:

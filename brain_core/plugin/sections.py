@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain_core.errors import ConfigError, nearest
 from brain_core.plugin.discovery import key_of
-from brain_core.validation import wanted
+from brain_core.validation import wanted_setting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -79,7 +79,8 @@ def settings_from(
         secret = field is None or any(kind in str(field.annotation) for kind in _names((SecretStr, SecretBytes)))
         hidden = first["type"] == "value_error" and model.model_config.get("hide_input_in_errors")
         shown = "" if secret or hidden or first["type"] == "missing" else f" is {repr(first['input'])[:_SHOWN]}"
-        raise ConfigError(f"setting {'.'.join(place)}{shown}{_origin(origins, place)}: {wanted(first)}") from None
+        why = wanted_setting(first)
+        raise ConfigError(f"setting {'.'.join(place)}{shown}{_origin(origins, place)}: {why}") from None
     except Exception as error:  # noqa: BLE001 - a stranger's validators
         raise ConfigError(f"[plugins.{key}] is refused: {type(error).__name__}: {error}") from None
 

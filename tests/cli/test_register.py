@@ -175,7 +175,7 @@ def test_the_options_are_the_fields_of_an_outsiders_type(brain, ok, with_plugin)
     # Another type starts from nothing.
     assert "at 09:00 (UTC)" in ok("edit", "plain", "--cron", "0 9 * * *", env=environment)
     for arguments, code, part in [
-        (["--tide", "Emden", "--hours", "x"], 2, "--hours 'x': Input should be a valid integer"),
+        (["--tide", "Emden", "--hours", "x"], 2, "--hours 'x': it has to be a whole number"),
         (["--tide", "inland"], 1, "inland has no tide"),
         (["--tide", "Emden", "--cron", "@daily"], 2, "--cron and --tide exclude each other; choose one"),
         (["--tide", "Emden", "--timezone", "UTC"], 2, "--timezone belongs to a trigger of the type cron"),

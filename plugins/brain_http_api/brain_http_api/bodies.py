@@ -17,6 +17,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import from_json
 
+from brain_core import facade
 from brain_http_api.problems import Problem
 
 MAX_KEY = 255
@@ -133,7 +134,7 @@ def _one_told(error: Any, known: Collection[str]) -> str:
         return f"{name} is missing"
     given = error.get("input")
     value = f" (it is {ascii(given)[:_FIELD]})" if isinstance(given, str | int | float) and where != "inputs" else ""
-    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}{value}"
+    return f"{name}: {facade.wanted(error)}{value}"
 
 
 def _check_type(request: Request) -> None:

@@ -31,7 +31,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
         ("GET", "/runs/ff15fd36"): "there is no run ff15fd36; ids are whole ones here",
         ("GET", "/triggers/nope"): "nothing is registered as 'nope'; GET /triggers lists what is",
         ("GET", "/runs?foo=1"): "there is no parameter 'foo'",
-        ("GET", "/runs?limit=2000"): "limit: Input should be less than or equal to 1000 (it is '2000')",
+        ("GET", "/runs?limit=2000"): "limit: it has to be less than or equal to 1000 (it is '2000')",
         (
             "GET",
             "/runs?since=soon",
@@ -42,8 +42,8 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
     bodies = {
         '{"workflow": "a", "input": {}}': "there is no field 'input'; did you mean 'inputs'?",
         "{}": "workflow is missing",
-        '{"workflow": "a", "wait": "no"}': "wait: Input should be a valid boolean (it is 'no')",
-        '{"workflow": "a", "inputs": "s3cret"}': "inputs: Input should be a valid dictionary",
+        '{"workflow": "a", "wait": "no"}': "wait: it has to be true or false (it is 'no')",
+        '{"workflow": "a", "inputs": "s3cret"}': "inputs: it has to be an object",
     }
     for body, detail in bodies.items():
         answer = await served.client.post("/run", content=body, headers={"content-type": "application/json"})

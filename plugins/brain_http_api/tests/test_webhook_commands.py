@@ -109,7 +109,7 @@ def test_a_key_that_cannot_be_read_leaves_nothing_registered(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--scheme", "gitlab"], "--scheme 'gitlab': Input should be 'standard', 'github' or 'bearer'"),
+        (["--scheme", "gitlab"], "--scheme 'gitlab': it has to be 'standard', 'github' or 'bearer'"),
         (["--overlap", "skip"], "--overlap skip is not for a trigger of the type webhook"),
         (["--catch-up", "none"], "--catch-up is about missed instants"),
     ],
