@@ -11,6 +11,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ _FORGETFUL_AT_POWER_LOSS = ("fsync=off", "full_page_writes=off")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "breaks_history: leaves a history behind that lies, on purpose (no G13 check)")
+    # What a shell starts in the background ignores Ctrl-C and hands that on; tests interrupt what they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
