@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
@@ -112,7 +113,7 @@ class Brain(Serving):
         """What people do to runs and daemons: cancel, resume, follow, look."""
         from brain_core.app.control import Control
 
-        return Control(self.db, self.show, self.plugins.receivers)
+        return Control(self.db, partial(self.show, steps=False), self.plugins.receivers)
 
     def new_runner(self) -> Runner:
         """Return a runner for one workflow file: a thread of this process, for services a process of its own."""
@@ -257,19 +258,19 @@ class Brain(Serving):
         before: str | None = None,
     ) -> list[Run]:
         """Return runs, newest first, without their steps; `before` is the id of the run to go on from."""
-        last = None if before is None else await runs.find(self.db, before)
+        last = None if before is None else await runs.find(self.db, before, steps=False)
         start = None if last is None else (last.created_at, UUID(last.id))
         wanted = runs.RunFilter(workflow=workflow, status=status, since=since)
         return await runs.history(self.db, wanted, limit=limit, before=start)
 
-    async def show(self, id_prefix: str | None = None) -> Run:
-        """Return one run with its steps: the one whose id begins so, or the last one. RunNotFound otherwise."""
+    async def show(self, id_prefix: str | None = None, *, steps: bool = True) -> Run:
+        """Return one run: the one whose id begins so, or the last one. RunNotFound otherwise."""
         if id_prefix is not None:
-            return await runs.find(self.db, id_prefix)
+            return await runs.find(self.db, id_prefix, steps=steps)
         latest = await runs.history(self.db, limit=1)
         if not latest:
             raise RunNotFound("nothing has run yet; start with: brain run FILE")
-        return await runs.get(self.db, latest[0].id)
+        return await runs.get(self.db, latest[0].id) if steps else latest[0]
 
     async def check(self) -> list[runs.Violation]:
         """Sweep, then return every row of the history that breaks a rule of G13; empty when all is well."""

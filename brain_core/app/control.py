@@ -46,7 +46,7 @@ class Said:
 
 
 class Control:
-    """`find` returns the run whose id begins so, or the last one for None; `receivers` are told of ends."""
+    """`find` returns the run whose id begins so, or the last one for None, without steps. `receivers` hear of ends."""
 
     def __init__(
         self, db: Database, find: Callable[[str | None], Awaitable[Run]], receivers: Sequence[str] = ()
@@ -59,7 +59,7 @@ class Control:
         """End a run as cancelled: at once when it is queued or parked, by its own process when it runs."""
         run = await self._swept(id_prefix)
         answer = await queue.cancel_request(self._db, UUID(run.id), reason, self._receivers)
-        return Cancelled(await runs.get(self._db, UUID(run.id)), answer)
+        return Cancelled(await runs.head(self._db, UUID(run.id)), answer)
 
     async def resume_run(self, id_prefix: str) -> Run:
         """Queue a parked run again. BrainError when it is not parked."""

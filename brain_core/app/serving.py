@@ -153,6 +153,12 @@ class Serving(Paging):
         await self._waiters.wait(run_id, timeout)
         return await runs.get(self.db, run_id)
 
+    async def run(self, run_id: UUID, *, steps: bool = True) -> Run:
+        """Return a run, with its steps or without them; RunNotFound."""
+        from brain_core.store import runs
+
+        return await (runs.get if steps else runs.head)(self.db, run_id)
+
     def events(self, run_id: UUID, after: str | None = None) -> AsyncIterator[RunEvent]:
         """Yield what becomes of a run from its beginning, or after the event with the id `after`, until it has ended.
 

@@ -118,8 +118,8 @@ async def progress(db: Database, run_id: UUID, after: tuple[int, int]) -> Progre
     return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0)
 
 
-async def find(db: Database, prefix: str) -> Run:
-    """Return the run whose id begins with `prefix`, with its steps; RunNotFound when there is none or several."""
+async def find(db: Database, prefix: str, *, steps: bool = True) -> Run:
+    """Return the run whose id begins with `prefix`; RunNotFound when there is none or several."""
     digits = prefix.strip().lower().replace("-", "")
     if not _PREFIX.fullmatch(digits):
         raise RunNotFound(f"'{prefix[:80]}' is not the beginning of a run id; `brain history` lists them")
@@ -131,7 +131,7 @@ async def find(db: Database, prefix: str) -> Run:
         which = ", ".join(f"{row['id']} ({row['workflow']})" for row in rows[:_LISTED])
         more = ", …" if len(rows) > _LISTED else ""
         raise RunNotFound(f"several runs begin with '{prefix}', give more of the id: {which}{more}")
-    return await get(db, rows[0]["id"])
+    return await (get if steps else head)(db, rows[0]["id"])
 
 
 async def history(

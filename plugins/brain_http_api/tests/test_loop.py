@@ -81,3 +81,13 @@ async def test_others_get_their_turn_between_the_large_steps_of_a_run(
 
 def _threes(taken: list[str]) -> list[tuple[str, str, str]]:
     return list(zip(taken, taken[1:], taken[2:], strict=False))
+
+
+async def test_who_cancels_a_run_has_nothing_of_its_outputs_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await ended(served, '"x"')
+    read: list[Any] = []
+    monkeypatch.setattr(runs, "_step", read.append)
+    answer = await served.client.post(f"/runs/{run_id}/cancel")
+    assert (answer.status_code, answer.json()["answer"], read) == (200, "over", [])

@@ -56,7 +56,7 @@ async def list_runs(
 async def get_run(access: Reader, api: Annotated[Api, Depends(api_of)], run_id: RunId) -> Response:
     """Return one run with its steps and outputs."""
     async with turn(api):
-        return answer(await whole(api, await run_of(api, access, run_id)))
+        return answer(await whole(api, await run_of(api, access, run_id, steps=True)))
 
 
 @router.post(

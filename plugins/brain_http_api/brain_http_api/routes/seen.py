@@ -33,10 +33,10 @@ def uuid_of(run_id: str) -> UUID:
     return found
 
 
-async def run_of(api: Api, access: Access, run_id: str) -> Run:
-    """Return a run with its steps; a Problem when it is not there for the bearer."""
+async def run_of(api: Api, access: Access, run_id: str, *, steps: bool = False) -> Run:
+    """Return a run, without its steps unless they are asked for; a Problem when it is not there for the bearer."""
     try:
-        run = await api.brain.show(str(uuid_of(run_id)))
+        run = await api.brain.run(uuid_of(run_id), steps=steps)
     except facade.RunNotFound:
         raise no_run(run_id) from None
     if not access.sees(run.workflow):
