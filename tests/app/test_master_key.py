@@ -61,7 +61,7 @@ def test_all_that_ask_at_once_get_the_same_one(tmp_path: Path) -> None:
         assert each.stdin is not None
         each.stdin.write("go\n")
         each.stdin.flush()
-    keys = {each.communicate(timeout=60)[0] for each in started}
+    keys = {each.communicate(timeout=180)[0] for each in started}
     assert keys == {(tmp_path / "home" / FILE).read_text()}
 
 

@@ -80,7 +80,7 @@ def brain(environment: dict[str, str], tmp_path: Path) -> Brain:
             cwd=cwd or folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

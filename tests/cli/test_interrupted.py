@@ -49,7 +49,7 @@ def at_import(environment, tmp_path):
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
     return run

@@ -61,7 +61,7 @@ class Unread:
         """Read at last, until the process has ended."""
         with open(self.output, encoding="utf-8", closefd=False) as reader:
             text = reader.read()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=180)
         return text
 
     def end(self) -> None:
@@ -113,7 +113,7 @@ def test_another_ctrl_c_ends_a_command_that_only_waits_for_its_reader(database, 
         run.process.send_signal(signal.SIGINT)
         assert run.report() == "cancelled"
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(timeout=60) == 130
+        assert run.process.wait(timeout=180) == 130
         assert json.loads(brain("history", "--json").stdout)[0]["status"] == "cancelled"
     finally:
         run.end()

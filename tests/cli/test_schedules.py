@@ -215,7 +215,7 @@ def daemon(environment, files):
     )
     yield process
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
 
 
 def test_trigger_waits_as_run_does(brain, ok, files, daemon):
@@ -257,7 +257,7 @@ def test_trigger_without_a_daemon_says_that_the_run_waits(environment, ok, brain
     said = [waiting.stderr.readline(), waiting.stderr.readline()]
     assert "waits: no daemon runs; start one with `brain daemon`" in said[1]
     waiting.send_signal(signal.SIGINT)
-    out, rest = waiting.communicate(timeout=60)
+    out, rest = waiting.communicate(timeout=180)
     assert (waiting.returncode, out) == (130, "")
     assert re.search(r"brain: run [0-9a-f]{8} goes on; end it with: brain cancel [0-9a-f]{8}\n", rest)
     assert [one["status"] for one in json.loads(ok("history", "--json"))] == ["queued"] * 2

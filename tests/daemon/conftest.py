@@ -109,7 +109,7 @@ class Process:
     def kill(self, number: int = signal.SIGTERM) -> None:
         self.popen.send_signal(number)
 
-    async def ended(self, limit: float = 60.0) -> int:
+    async def ended(self, limit: float = 180.0) -> int:
         """Wait for the end and return the exit code."""
         try:
             return await asyncio.to_thread(self.popen.wait, limit)
@@ -166,7 +166,7 @@ class House:
         return rows[0]["id"] if rows else None
 
     async def until(
-        self, condition: Callable[[], Awaitable[Found]], what: str, *watched: Process, limit: float = 45.0
+        self, condition: Callable[[], Awaitable[Found]], what: str, *watched: Process, limit: float = 150.0
     ) -> Found:
         """Wait until a condition holds and return what it has found; fail when a watched process ends before."""
         until = asyncio.get_running_loop().time() + limit
@@ -215,7 +215,7 @@ class House:
     async def run(self, run_id: UUID) -> Run:
         return await runs.get(self.db, run_id)
 
-    async def ended(self, run_id: UUID, *watched: Process, limit: float = 45.0) -> Run:
+    async def ended(self, run_id: UUID, *watched: Process, limit: float = 150.0) -> Run:
         """Wait until a run is final or parked."""
 
         async def over() -> Run | None:
@@ -262,7 +262,7 @@ def _facts(new: NewRun) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewRun.__dataclass_fields__ if name != "run_id"}
 
 
-async def gone(pid: int, limit: float = 20.0) -> None:
+async def gone(pid: int, limit: float = 60.0) -> None:
     """Wait until a process that need not be a child of ours has ended."""
     try:
         watched = os.pidfd_open(pid)

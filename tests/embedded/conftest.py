@@ -35,7 +35,7 @@ def wait_gone(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([watched], [], [], 40)[0], f"process {pid} does not end"
+        assert select.select([watched], [], [], 120)[0], f"process {pid} does not end"
     finally:
         os.close(watched)
 
@@ -68,7 +68,7 @@ class User:
         return line
 
     def end(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=180)
 
     def kill(self) -> None:
         self.process.kill()

@@ -86,7 +86,7 @@ def test_a_run_goes_on_and_keeps_what_finished_meanwhile(
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     assert "Traceback" not in err
-    shown, _ = brain(shared_home, "show", json.loads(out)["id"], "--json").communicate(timeout=60)
+    shown, _ = brain(shared_home, "show", json.loads(out)["id"], "--json").communicate(timeout=180)
     found = json.loads(shown)
     assert found["status"] == "success"
     attempts = [(step["attempt"], step["output"]) for step in found["steps"]]

@@ -103,7 +103,7 @@ def gone() -> Callable[..., Awaitable[None]]:
         finally:
             os.close(fd)
 
-    async def wait_for_end(pid: int, limit: float = 20.0) -> None:
+    async def wait_for_end(pid: int, limit: float = 60.0) -> None:
         if not await asyncio.to_thread(wait, pid, limit):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -92,7 +92,7 @@ async def test_a_kill_at_each_boundary_of_each_commit(
         [sys.executable, "-c", CHILD, database_url, boundary, str(commit), str(journal)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
 

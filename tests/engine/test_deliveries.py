@@ -69,7 +69,7 @@ class Flows:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         return done.returncode, done.stdout, done.stderr
 

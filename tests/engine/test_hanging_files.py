@@ -94,7 +94,7 @@ async def _queue(db: Database, worker: Worker, file: Path, host: str = socket.ge
 
 
 async def _until(db: Database, run_id: UUID, condition: Callable[[Run], bool]) -> Run:
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(150):
         while not condition(run := await runs.get(db, run_id)):  # noqa: ASYNC110 - it waits for the database
             await asyncio.sleep(0.02)
     return run
@@ -144,7 +144,7 @@ async def test_a_file_of_another_host_that_comes_here_is_found_again(
     text = file.read_text()
     file.unlink()
     run_id = await _queue(db, worker, file, host="other")
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(150):
         while not await _was_released(db, run_id):  # noqa: ASYNC110 - it waits for the database
             await asyncio.sleep(0.02)
     # The look that hangs is one, however often it is asked for, and it holds up nobody.

@@ -57,7 +57,7 @@ class Daemon:
         self.zygote, self.runner = json.loads(self.process.stdout.readline())
 
     async def said(self) -> str:
-        return await asyncio.to_thread(lambda: self.process.communicate(timeout=60)[0])
+        return await asyncio.to_thread(lambda: self.process.communicate(timeout=180)[0])
 
 
 @pytest.fixture

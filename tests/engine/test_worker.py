@@ -35,7 +35,7 @@ async def _work(worker: Worker) -> None:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(150):
         while not await condition():  # noqa: ASYNC110 - what it waits for is in the database
             await asyncio.sleep(0.02)
 

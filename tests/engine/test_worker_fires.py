@@ -248,7 +248,7 @@ async def _work(worker: Worker) -> None:
 
 
 async def _ended(db: Database, run_id: UUID) -> Run:
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(150):
         while not (run := await runs.get(db, run_id)).final:  # noqa: ASYNC110 - it is in the database
             await asyncio.sleep(0.02)
     return run

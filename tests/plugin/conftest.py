@@ -97,7 +97,7 @@ class Site:
             cwd=self.work,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

@@ -99,7 +99,7 @@ class Environment:
             cwd=self.work,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -116,7 +116,7 @@ class Environment:
 def log_until(daemon: subprocess.Popen[str], event: str) -> list[dict[str, Any]]:
     """Read the daemon's log up to an event; fail when the daemon ends before."""
     assert daemon.stderr is not None
-    watchdog = threading.Timer(60, daemon.kill)
+    watchdog = threading.Timer(180, daemon.kill)
     watchdog.start()
     seen = []
     try:
@@ -156,7 +156,7 @@ def test_a_daemon_fires_an_outsiders_trigger_type_with_a_broken_plugin_beside_it
     try:
         log_until(daemon, "run success")
         daemon.send_signal(signal.SIGTERM)
-        _, rest = daemon.communicate(timeout=60)
+        _, rest = daemon.communicate(timeout=180)
         assert daemon.returncode == 0, rest
     finally:
         daemon.kill()

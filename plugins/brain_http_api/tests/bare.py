@@ -19,7 +19,7 @@ from brain_http_api.protocol import Wires
 from brain_http_api.service import _config
 from brain_http_api.settings import HttpApiSettings
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which what has not come never will."""
 
 Address = tuple[str, int]

@@ -132,7 +132,7 @@ def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
     return {**own_environment(tmp_path), "THE_BRAIN_DATABASE_URL": database_url}
 
 
-async def until(condition: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, limit: float = 90.0) -> Any:
     """Wait until a condition, awaited where it is to be, holds; return what it has found."""
     end = asyncio.get_running_loop().time() + limit
     while True:
@@ -191,7 +191,7 @@ async def served(serve: Serve) -> Served:
 
 def _client(url: str, token: str | None) -> httpx2.AsyncClient:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False)
+    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=90, trust_env=False)
 
 
 def _in_a_century(now: datetime) -> datetime:

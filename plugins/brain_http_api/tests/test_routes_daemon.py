@@ -45,7 +45,7 @@ async def client(house: House) -> httpx2.AsyncClient:
 
     url = await house.until(address, "the API is served", daemon)
     headers = {"Authorization": f"Bearer {ADMIN}"}
-    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False)
+    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=180, trust_env=False)
 
 
 async def test_a_run_is_watched_live_and_answered_when_it_has_ended(house: House, client: httpx2.AsyncClient) -> None:

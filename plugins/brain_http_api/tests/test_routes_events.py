@@ -152,8 +152,10 @@ async def test_a_quiet_stream_says_that_it_lives(served: Served, monkeypatch: py
     monkeypatch.setattr(streaming, "HEARTBEAT", 0.05)
     run_id = await served.queued()
     async with stream(served.client, run_id) as blocks:
-        found = [await anext(blocks) for _ in range(5)]
-        assert found[2:] == [": "] * 3
+        # On a busy machine it may say so before its first event, too.
+        while read(await anext(blocks)) is None:
+            pass
+        assert [await anext(blocks) for _ in range(3)] == [": "] * 3
         await served.end(run_id)
         kinds = [event.kind async for block in blocks if (event := read(block)) is not None]
     assert kinds == ["state", "end"]

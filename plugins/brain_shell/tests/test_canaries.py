@@ -111,7 +111,7 @@ def run(script: str, folder: Path, variables: dict[str, str]) -> bool:
     """Run a script and return whether a value ran."""
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), **variables}
     subprocess.run(
-        ["/bin/sh", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+        ["/bin/sh", "-c", script], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=180,
         check=False,
     )  # fmt: skip
     return any(path.name == "CANARY" for path in folder.rglob("CANARY"))

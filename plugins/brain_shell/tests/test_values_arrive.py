@@ -118,7 +118,7 @@ def run_pairs(shell: str, template: str, pairs: list[tuple[str, str]], folder: P
     done = subprocess.run(
         [shell, "-c", "\n".join(lines)],
         env={b"PATH": os.environb[b"PATH"], b"LC_ALL": b"C.UTF-8", **environment},
-        cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
+        cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b""
