@@ -61,10 +61,10 @@ async def test_messages_of_a_turn_share_a_frame_and_keep_their_order():
     left.send({"last": "x" * (BATCH + 1)})
     while not two.got or "last" not in two.got[-1]:
         two.arrived.clear()
-        await asyncio.wait_for(two.arrived.wait(), 20)
+        await asyncio.wait_for(two.arrived.wait(), 60)
     assert [message["n"] for message in two.got[:-1]] == list(range(1000))
     left.close()
-    assert await asyncio.wait_for(two.lost, 20) == "closed"
+    assert await asyncio.wait_for(two.lost, 60) == "closed"
     right.close()
 
 
@@ -75,7 +75,7 @@ async def test_a_message_over_the_limit_is_refused_and_the_next_one_goes():
         left.send({"a": "x" * 43})
     left.send({"b": 1})
     left.close()
-    await asyncio.wait_for(two.lost, 20)
+    await asyncio.wait_for(two.lost, 60)
     assert two.got == [{"a": "x" * 42}, {"b": 1}]
     right.close()
 
@@ -86,7 +86,7 @@ async def test_what_is_no_message_ends_the_link_with_the_reason(rubbish: bytes):
     end = End()
     link = await Link.open(left, end.receive, end.lost.set_result, 1000)
     right.sendall(rubbish)
-    assert "no message" in await asyncio.wait_for(end.lost, 20)
+    assert "no message" in await asyncio.wait_for(end.lost, 60)
     right.close()
     assert end.got == []
     link.close()
@@ -102,8 +102,8 @@ async def test_a_slow_reader_is_waited_for_and_nothing_is_lost():
     assert left.full
     waiting = asyncio.ensure_future(left.room())
     right._transport.resume_reading()
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
     left.close()
-    await asyncio.wait_for(two.lost, 20)
+    await asyncio.wait_for(two.lost, 60)
     assert [list(message) for message in two.got] == [["a"], ["b"]]
     right.close()

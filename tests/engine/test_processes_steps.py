@@ -201,7 +201,7 @@ async def test_cancelling_waits_for_an_async_step_to_clean_up(pool, flow):
         waiting.set()
 
     task = asyncio.ensure_future(runner.run_step(step(), hear))
-    await asyncio.wait_for(waiting.wait(), 20)
+    await asyncio.wait_for(waiting.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -264,7 +264,7 @@ class Swallows(Step):
 async def begun(runner, position: int) -> tuple[asyncio.Task[object], int]:
     pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.ensure_future(runner.run_step(step(position), lambda text: pid.set_result(int(text))))
-    return task, await asyncio.wait_for(pid, 20)
+    return task, await asyncio.wait_for(pid, 60)
 
 
 async def test_cancelling_a_plain_step_ends_its_process_at_once_when_it_is_alone(pools, flow, gone):

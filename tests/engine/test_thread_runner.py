@@ -81,7 +81,7 @@ async def test_an_async_step_that_blocks_does_not_stop_the_engines_loop(tmp_path
     await runner.load(write(tmp_path, BLOCKS))
     blocking = asyncio.Event()
     task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 0, 1), lambda text: blocking.set()))
-    await asyncio.wait_for(blocking.wait(), 20)
+    await asyncio.wait_for(blocking.wait(), 60)
     # This line is only reached because the loop here goes on while the step blocks there.
     module = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(tmp_path / "flow.py"))
     module.release.set()
@@ -100,7 +100,7 @@ async def test_cancelling_waits_until_the_step_has_cleaned_up(tmp_path: Path) ->
         waiting.set()
 
     task = asyncio.ensure_future(runner.run_step(StepRequest(RUN_ID, 1, 1), hear))
-    await asyncio.wait_for(waiting.wait(), 20)
+    await asyncio.wait_for(waiting.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
