@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import TYPE_CHECKING, Literal
 
 import httptools
@@ -16,6 +15,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from brain_http_api.heads import EMPTY_LINES, UPGRADE, doubt_of, length_of
 from brain_http_api.problems import Problem
 from brain_http_api.targets import judged_target
 from brain_http_api.wire import Wire, answer_of, plain_address
@@ -28,16 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("brain.http_api")
 
 LINGER = 1.0
-"""Seconds for which a connection is still read from after an answer that came before the end of the request: what is
-sent and not read would destroy that answer on its way."""
+"""Seconds for which a connection is still read from after an answer that the client may not expect to be the last:
+what it sends and nobody reads would destroy that answer on its way."""
 SLOWEST = 8 * 1024
 """Bytes a second: whoever reads an answer more slowly has stopped."""
 _LAST_LOOK = 0.05
 _PIECE = 16 * 1024
-
-_REQUEST_LINE = re.compile(rb"[A-Z][A-Z-]* [\x21-\x7e]+ HTTP/1\.[01]\r\n")
-_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[\t\x20-\x7e\x80-\xff]*(?=\r\n)")
 
 # What uvicorn would say of connections is said by us, or in an answer.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
@@ -79,7 +75,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._left: int | None = None
         self._barren = 0
         self._problem: Problem | None = None
-        self.ended = self._closing = False
+        self.ended = self._closing = self._persists = self._lingers = False
+        self._seen_under_way = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
 
@@ -139,14 +136,16 @@ class HttpProtocol(HttpToolsProtocol):
     def _take_head(self) -> bool:
         """Hand a head that is there as a whole to the parser; return whether there was one."""
         pending = self._pending
-        if pending.startswith(b"\r\n") and (empty := _EMPTY_LINES.match(pending)):
+        if pending.startswith(b"\r\n") and (empty := EMPTY_LINES.match(pending)):
             # They are allowed between requests (RFC 9112, 2.2).
             del pending[: empty.end()]
         if not pending or pending == b"\r":
             return False
-        if not self._line_seen and (doubt := self._doubt()):
-            self.refuse(Problem(400, "bad-request", doubt))
-            return False
+        if not self._line_seen:
+            if doubt := doubt_of(pending):
+                self.refuse(Problem(400, "bad-request", doubt))
+                return False
+            self._line_seen = b"\n" in pending
         end = pending.find(b"\r\n\r\n", self._searched)
         if (len(pending) + 1 if end < 0 else end + 4) > self._settings.max_header:
             detail = f"request line and headers are larger than {self._settings.max_header} bytes"
@@ -160,24 +159,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._searched, self._line_seen = 0, False
         self._cancel_deadline()
         # Upgrades are not offered, which is said by not mentioning them; the parser would stop at them.
-        self._feed(_UPGRADE.sub(b"", head))
+        self._feed(UPGRADE.sub(b"", head))
         self._stage = "answer" if self._whole else "body"
         return True
-
-    def _doubt(self) -> str | None:
-        """Say why what came can be no request, as soon as that is sure."""
-        pending = self._pending
-        if pending[0] == 0x16:
-            return "this port speaks HTTP without TLS; use http://"
-        if (end := pending.find(b"\n")) < 0 and pending[:1].isupper():
-            return None
-        line = bytes(pending[: end + 1])
-        if _REQUEST_LINE.fullmatch(line):
-            self._line_seen = True
-            return "this server is no proxy" if line.startswith(b"CONNECT ") else None
-        if b" HTTP/2" in line:
-            return "HTTP/2 is not spoken here; use HTTP/1.1"
-        return "this is no request of HTTP/1.1: its first line has to be METHOD /path HTTP/1.1"
 
     def _take_body(self) -> None:
         size = _PIECE if self._left is None else min(self._left, _PIECE)
@@ -234,12 +218,16 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._headed = True
         try:
-            self._judge()
+            old = self.parser.get_http_version() == "1.0"
+            self._left = length_of(self.headers, old=old)
+            self.expect_100_continue = self.expect_100_continue and not old
+            self.url = judged_target(self.parser.get_method(), self.url)
         except Problem as problem:
             self._problem = problem
         else:
             self._wire.hold()
             super().on_headers_complete()
+            self._persists = self.cycle.keep_alive
 
     def on_body(self, body: bytes) -> None:
         if not self._surplus:
@@ -251,31 +239,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._whole = True
             super().on_message_complete()
 
-    def _judge(self) -> None:
-        """Refuse what the parser lets through and what could be read in two ways."""
-        old = self.parser.get_http_version() == "1.0"
-        hosts: list[bytes] = []
-        codings: list[bytes] = []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                codings.append(value.lower())
-            elif name == b"content-length":
-                self._left = int(value)
-        if len(hosts) > 1 or not (hosts or old):
-            raise Problem(400, "bad-request", "a request has to have one header Host")
-        if codings and (old or codings != [b"chunked"]):
-            raise Problem(400, "bad-request", "the only Transfer-Encoding is chunked, of HTTP/1.1")
-        if old:
-            self.expect_100_continue = False
-        self.url = judged_target(self.parser.get_method(), self.url)
-
     def on_response_complete(self) -> None:
         if not self._whole:
             self.end()
         if not self.ended:
             self._stage = "head"
+            self._seen_under_way = 0
             super().on_response_complete()
             if self._pending:
                 self._unset_keepalive_if_required()
@@ -299,8 +268,8 @@ class HttpProtocol(HttpToolsProtocol):
     def end(self, *, linger: bool | None = None) -> None:
         """Close as soon as what is written has gone out, or is not read as `_written` asks for.
 
-        Where the client still sends (`linger`; unless given, when its request is not there as a whole), what comes is
-        read for a moment before that, and thrown away.
+        Where the client may still send (`linger`; unless given, when its request is not there as a whole, or it was not
+        the one to end the connection), what comes is read for a moment after that, and thrown away.
         """
         if self.ended:
             return
@@ -309,20 +278,38 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._cancel_deadline()
         self._pending.clear()
-        if not (self._stage == "body" if linger is None else linger):
+        if linger is None:
+            on_its_way = self._stage == "answer" or self._wire.under_way > 0
+            linger = self._stage == "body" or (self._persists and on_its_way)
+        self._lingers = linger
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._lingers:
             self._close()
             return
-        if self._real.can_write_eof() and not self.flow.write_paused:
-            self._real.write_eof()
         self.flow.resume_reading()
-        self._deadline = self.loop.call_later(min(LINGER, self._settings.send_timeout), self._close)
+        if not self.flow.write_paused:
+            if self._real.can_write_eof():
+                self._real.write_eof()
+            self._linger(self._settings.send_timeout)
+
+    def _linger(self, left: float) -> None:
+        seconds = min(LINGER, left)
+        self._deadline = self.loop.call_later(seconds, self._lingered, left - seconds)
+
+    def _lingered(self, left: float) -> None:
+        if left > 0 and self._wire.under_way:
+            self._linger(left)
+        else:
+            self._close()
 
     def _close(self) -> None:
         self._cancel_deadline()
         waited, self._closing = self._closing, True
         if not self.flow.write_paused:
             seconds = self._settings.send_timeout
-            if not (waited or self._stage == "answer" or self._wire.unsent):
+            if not (waited or self._stage == "answer" or self._wire.under_way):
                 # Nothing is left but the end of TLS, which many never answer.
                 seconds = min(LINGER, seconds)
             self._real.close()
@@ -347,7 +334,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self._stage == "head" and not self._pending:
             self.end()
 
-    timeout_keep_alive_handler = _end_if_idle
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what is idle: nothing is that still reads its last answer."""
+        before, self._seen_under_way = self._seen_under_way, self._wire.under_way
+        least = SLOWEST * self._settings.idle_timeout
+        if self._seen_under_way and (not before or before - self._seen_under_way >= least):
+            again = self.loop.call_later(self._settings.idle_timeout, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = again
+        else:
+            self._end_if_idle()
 
     # Deadlines.
 
@@ -377,13 +372,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._cancel_write_deadline()
             if self._closing:
                 self._close()
+            elif self.ended:
+                self._finish()
 
     def _watch_writing(self) -> None:
         seconds = self._settings.send_timeout
-        self._write_deadline = self.loop.call_later(seconds, self._written, self._wire.unsent - SLOWEST * seconds)
+        self._write_deadline = self.loop.call_later(seconds, self._written, self._wire.under_way - SLOWEST * seconds)
 
     def _written(self, most: float) -> None:
-        if self._wire.unsent > most:
+        if self._wire.under_way > most:
             logger.debug("%s: does not read its answer", self.client)
             self.cut()
         else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ipaddress
+import struct
+import termios
 from collections import deque
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -12,6 +15,7 @@ from brain_http_api.headers import CLOSE, common_headers
 from brain_http_api.problems import MEDIA_TYPE, Problem
 
 _PIECE = 64 * 1024
+_INT = struct.Struct("i")
 
 
 class Ending(Protocol):
@@ -99,6 +103,11 @@ class Wire(asyncio.Transport):
         """How many bytes have not gone out."""
         return sum(map(len, self._left)) + self._transport.get_write_buffer_size()
 
+    @property
+    def under_way(self) -> int:
+        """How many bytes have not arrived; the system holds megabytes, and takes more when a third has gone out."""
+        return self.unsent + _queued(self._transport.get_extra_info("socket"))
+
     def close(self) -> None:
         self._protocol.end()
 
@@ -113,6 +122,15 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._transport.resume_reading()
+
+
+def _queued(sock: Any) -> int:
+    """Return how many bytes of a socket wait in the system to be sent or to be confirmed."""
+    try:
+        (size,) = _INT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
+    except OSError:
+        return 0  # it is closed
+    return int(size)
 
 
 def answer_of(problem: Problem) -> bytes:

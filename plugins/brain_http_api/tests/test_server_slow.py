@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 import weakref
 from typing import Any
@@ -136,3 +137,97 @@ async def test_who_has_said_all_gets_all_of_the_answer() -> None:
         await asked.wait()
         client.writer.write_eof()
         assert (await client.rest()).partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+async def test_an_answer_arrives_whole_though_the_client_sends_on_after_it(trusted: Files, how: str) -> None:
+    # It does not know that this answer is the last: what follows chunks in one piece with them ends a connection here.
+    body = b"x" * 2_000_000
+    answered = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, body)
+        answered.set()
+
+    following = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+    more, tls = secured(how, trusted)
+    async with bare(app, **more) as server:
+        reader, writer = await asyncio.open_connection(*server.address, ssl=tls, limit=1024)
+        try:
+            writer.write(b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + following)
+            await answered.wait()
+            for _ in range(10):
+                writer.write(following)
+                await writer.drain()
+                async with connected(server.address, tls) as other:
+                    other.writer.write(b"HEAD / HTTP/1.1\r\n" + HOST + LAST)
+                    await other.rest()
+            await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                assert len(await reader.readexactly(len(body))) == len(body)
+        finally:
+            writer.transport.abort()
+
+
+async def test_who_reads_slowly_is_not_cut_for_what_the_system_holds_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The system takes more of an answer only when a third of what it holds has been read, which may be a megabyte.
+    monkeypatch.setattr(protocol, "SLOWEST", 1)
+    looks = 0
+    watch = protocol.HttpProtocol._watch_writing
+
+    def counted(self: protocol.HttpProtocol) -> None:
+        nonlocal looks
+        looks += 1
+        watch(self)
+
+    monkeypatch.setattr(protocol.HttpProtocol, "_watch_writing", counted)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 20_000_000)
+
+    async with bare(app, send_timeout=1.0) as server:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        plain.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(plain, server.address)
+        reader, writer = await asyncio.open_connection(sock=plain, limit=1024)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                while looks < 3 and server.wires.connections:
+                    # Far less in a second than what the system has taken.
+                    await reader.read(512)
+                    await asyncio.sleep(0.01)
+            assert looks == 3
+        finally:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+async def test_a_connection_is_not_idle_while_its_answer_is_read(
+    monkeypatch: pytest.MonkeyPatch, trusted: Files, how: str
+) -> None:
+    # However slow it is, it reads.
+    monkeypatch.setattr(protocol, "SLOWEST", -(10**9))
+    body = b"x" * 5_000_000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, body if scope["path"] == "/large" else b"next")
+
+    more, tls = secured(how, trusted)
+    async with bare(app, idle_timeout=1.0, **more) as server:
+        reader, writer = await asyncio.open_connection(*server.address, ssl=tls, limit=1024)
+        try:
+            writer.write(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE), connected(server.address, tls) as idle:
+                # By the server's own clock.
+                idle.writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+                await idle.answer()
+                await idle.rest()
+                await reader.readexactly(len(body))
+                writer.write(b"GET / HTTP/1.1\r\n" + HOST + LAST)
+                assert (await reader.read()).endswith(b"\r\n\r\nnext")
+        finally:
+            writer.transport.abort()
