@@ -5,7 +5,7 @@ FastAPI reads a body before it looks at the token, and calls much JSON; so this 
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
@@ -15,16 +15,14 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic_core import from_json
 
 from brain_core import facade
 from brain_http_api.problems import Problem
+from brain_http_api.strict_json import LARGE, loads
 
 MAX_KEY = 255
 _MOST_TOLD = 5
 _FIELD = 80
-# What may be a number that a float cannot hold; looked at closer then.
-_MAYBE_INFINITE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
 # A `+` that was not written as %2B arrives as a space.
 _LOST_PLUS = re.compile(r"(?<=T)(.*) ([0-9]{2}:?[0-9]{2})")
 
@@ -96,7 +94,7 @@ def body_of(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
         if not raw and optional:
             return model()
         _check_type(request)
-        value = _parsed(raw)
+        value = await _parsed(raw)
         if not isinstance(value, dict):
             raise Problem(422, "invalid", "the body has to be a JSON object")
         try:
@@ -149,11 +147,15 @@ def _check_type(request: Request) -> None:
         )
 
 
-def _parsed(raw: bytes) -> Any:
+async def _parsed(raw: bytes) -> Any:
     try:
-        value = from_json(raw, allow_inf_nan=False)
-        if _MAYBE_INFINITE.search(raw):
-            json.dumps(value, allow_nan=False)
+        text = raw.decode("utf-8")
+        return loads(text) if len(raw) < LARGE else await asyncio.to_thread(loads, text)
+    except UnicodeDecodeError:
+        raise _unreadable("it is not UTF-8") from None
     except ValueError as error:
-        raise Problem(400, "bad-request", f"the body is not JSON that can be read: {error}") from None
-    return value
+        raise _unreadable(str(error)) from None
+
+
+def _unreadable(why: str) -> Problem:
+    return Problem(400, "bad-request", f"the body cannot be read as JSON: {why}"[:300])

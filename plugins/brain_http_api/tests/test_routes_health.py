@@ -48,6 +48,19 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
     for body, detail in bodies.items():
         answer = await served.client.post("/run", content=body, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+    unread = {
+        b'{"workflow": "a", "workflow": "b"}': "an object in it has a name twice",
+        b'{"workflow": "a", "inputs": {"n": NaN}}': "NaN is no JSON",
+        b'{"workflow": "a", "inputs": {"n": 1e999}}': "Out of range float values are not JSON compliant",
+        b'{"workflow": "\\ud800"}': "it holds half of a character",
+        b'{"workflow": "\xff"}': "it is not UTF-8",
+        b'{"workflow": "a", "inputs": {"n": ' + b"[" * 150 + b"]" * 150 + b"}}": "it is nested more than 150 deep",
+        b'{"workflow": "a"': "Expecting ',' delimiter: line 1 column 17 (char 16)",
+    }
+    for raw, why in unread.items():
+        answer = await served.client.post("/run", content=raw, headers={"content-type": "application/json"})
+        assert answer.json()["type"] == "urn:brain-core:problem:bad-request"
+        assert answer.json()["detail"] == f"the body cannot be read as JSON: {why}"
 
 
 async def test_no_answer_waits_for_an_acknowledgement(served: Served) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from brain_http_api.problems import Problem
 from brain_http_api.settings import SECRET_HEADERS, HttpApiSettings
-from brain_http_api.webhook.delivery import HEADERS, MAX_DEPTH, kind_of, parsed, payload_of
+from brain_http_api.strict_json import MAX_DEPTH
+from brain_http_api.webhook.delivery import HEADERS, kind_of, parsed, payload_of
 from brain_http_api.webhook.verify import Proof
 
 PROOF = Proof("d1", "id:d1")

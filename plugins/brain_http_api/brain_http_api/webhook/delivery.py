@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from functools import lru_cache
-from sys import get_int_max_str_digits
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from brain_http_api.problems import Problem
+from brain_http_api.strict_json import distinct, loads
 
 if TYPE_CHECKING:
     from brain_http_api.webhook.verify import Headers, Proof
 
 Kind = Literal["json", "form", "text"]
 
-MAX_DEPTH = 150
-"""Of lists and objects in one another: what a run's trigger is stored with holds some more."""
 MAX_FIELDS = 1_000
 
 HEADERS = {
@@ -39,9 +36,6 @@ HEADERS = {
 _MEDIA_TYPE = re.compile(r"([!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(;.*)?", re.DOTALL)
 _CHARSET = re.compile(r";[ \t]*charset=\"?([^\s;\"]*)\"?")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
-# What may be a number that no float holds, or half of a pair: looked at closer then.
-_ODD_NUMBER = re.compile(r"[eE]\+?[0-9]{3}|[0-9]{300}")
-_ODD_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def kind_of(headers: Headers) -> Kind:
@@ -80,16 +74,11 @@ def parsed(kind: Kind, body: bytes) -> Any:
         text = body.decode("utf-8")
         if kind == "text":
             return text
-        return _json(text) if kind == "json" else _form(text)
-    except RecursionError:
-        raise _unreadable(f"it is nested more than {MAX_DEPTH} deep") from None
+        return loads(text) if kind == "json" else _form(text)
     except UnicodeError:
-        raise _unreadable("it is not UTF-8, or holds half of a character") from None
+        raise _unreadable("it is not UTF-8") from None
     except ValueError as error:
-        why = str(error)
-        if "set_int_max_str_digits" in why:
-            why = f"a number in it has more than {get_int_max_str_digits():,} digits"
-        raise _unreadable(why) from None
+        raise _unreadable(str(error)) from None
 
 
 def payload_of(scheme: str, proof: Proof, headers: Headers, body: Any, more: Collection[str]) -> dict[str, Any]:
@@ -114,47 +103,10 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _json(text: str) -> Any:
-    value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    if _ODD_NUMBER.search(text):
-        json.dumps(value, allow_nan=False)
-    if _ODD_TEXT.search(text):
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    # As deep as it is at most, without a look at it.
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(value)
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object in it has a name twice")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            item
-            for one in level
-            if isinstance(one, dict | list)
-            for item in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return
-    raise RecursionError
-
-
 def _form(text: str) -> Any:
     pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS)
-    fields = _object(pairs)
-    return _json(fields["payload"]) if fields.keys() == {"payload"} else fields
+    fields = distinct(pairs)
+    return loads(fields["payload"]) if fields.keys() == {"payload"} else fields
 
 
 def _unreadable(why: str) -> Problem:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from brain_core import facade
 from brain_http_api.problems import Problem, problem_of, send_problem
+from brain_http_api.strict_json import LARGE
 from brain_http_api.tokens import PATIENCE
 from brain_http_api.waiting import ended, location, run_answer
 from brain_http_api.webhook.delivery import kind_of, parsed, payload_of
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("brain.http_api")
 
 ROUTE = "/hooks/{name}"
-LARGE = 64 * 1024
-"""Bytes of a body that is read beside the event loop."""
 SAID_AGAIN = 60.0
 """Seconds after which the log tells again why a webhook refuses, or why none takes anything."""
 _MOST_SAID = 1_000
