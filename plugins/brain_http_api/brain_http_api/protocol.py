@@ -312,7 +312,8 @@ class HttpProtocol(HttpToolsProtocol):
             if not (waited or self._stage == "answer" or self._wire.under_way):
                 # Nothing is left but the end of TLS, which many never answer.
                 seconds = min(LINGER, seconds)
-            self._real.close()
+            if not self._real.is_closing():
+                self._real.close()  # once: one of TLS that is closed twice can be asked nothing any more, nor ended
             self._deadline = self.loop.call_later(seconds, self._real.abort)
 
     def cut(self) -> None:

@@ -210,7 +210,7 @@ async def test_a_connection_is_not_idle_while_its_answer_is_read(
 ) -> None:
     # However slow it is, it reads.
     monkeypatch.setattr(protocol, "SLOWEST", -(10**9))
-    body = b"x" * 5_000_000
+    body = b"x" * 20_000_000
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, body if scope["path"] == "/large" else b"next")
@@ -231,3 +231,30 @@ async def test_a_connection_is_not_idle_while_its_answer_is_read(
                 assert (await reader.read()).endswith(b"\r\n\r\nnext")
         finally:
             writer.transport.abort()
+
+
+async def test_what_is_unread_is_known_while_both_ends_close(monkeypatch: pytest.MonkeyPatch, trusted: Files) -> None:
+    unread: list[int] = []
+    real = protocol.HttpProtocol.eof_received
+
+    def counted(self: protocol.HttpProtocol) -> bool:
+        keep = real(self)
+        unread.append(self._wires.unread())
+        return keep
+
+    monkeypatch.setattr(protocol.HttpProtocol, "eof_received", counted)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"all")
+
+    more, tls = secured("tls", trusted)
+    # Closed by the server, and answered by the client.
+    async with bare(app, **more) as server, connected(server.address, tls) as client:
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + LAST)
+        await client.rest()
+        client.writer.close()
+        async with asyncio.timeout(PATIENCE):
+            while server.wires.connections:
+                server.wires.changed.clear()
+                await server.wires.changed.wait()
+    assert unread == [0]
