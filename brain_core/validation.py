@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _IN_TOML = {
     "a list": 'a list, such as ["a", "b"]',
     "an object": "a table",
 }
+# What pydantic's sentences begin with: Input should be …, String should have …
+_SHOULD = re.compile(r"^(?:\w+ ){1,2}should ")
 _HOW_IT_WAS_READ = ("_parsing_size", "_parsing", "_from_float", "_type")
 
 
@@ -39,8 +42,10 @@ def wanted(error: Mapping[str, Any]) -> str:
     kind = _kind(error)
     if kind in _KINDS:
         return f"it has to be {_KINDS[kind]}"
-    text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return text.replace("Input should be", "it has to be", 1)
+    text = str(error["msg"])
+    if kind in ("value_error", "assertion_error"):
+        return text.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return _SHOULD.sub("it has to ", text)
 
 
 def _kind(error: Mapping[str, Any]) -> str:

@@ -123,6 +123,8 @@ def _one_told(error: Any, known: Collection[str]) -> str:
     where, *parts = (str(part)[:_FIELD] for part in error["loc"])
     of_query = where == "query" and bool(parts)
     name = ".".join(parts) if of_query else ".".join((where, *parts))
+    if where == "header" and parts:
+        name = f"the header {'.'.join(parts)}"
     if error["type"] == "extra_forbidden":
         close = get_close_matches(name, known, n=1)
         return f"there is no {'parameter' if of_query else 'field'} '{name}'" + (
@@ -132,7 +134,10 @@ def _one_told(error: Any, known: Collection[str]) -> str:
         return f"{name} is missing"
     given = error.get("input")
     value = f" (it is {ascii(given)[:_FIELD]})" if isinstance(given, str | int | float) and where != "inputs" else ""
-    return f"{name}: {facade.wanted(error)}{value}"
+    # The one pattern that there is, in words.
+    of_key = error["type"] == "string_pattern_mismatch" and where == "header"
+    wanted = "it has to be visible ASCII, spaces only within" if of_key else facade.wanted(error)
+    return f"{name}: {wanted}{value}"
 
 
 def _check_type(request: Request) -> None:

@@ -57,12 +57,8 @@ def _constant(name: str) -> Any:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [
-            item
-            for one in level
-            if isinstance(one, dict | list)
-            for item in (one.values() if isinstance(one, dict) else one)
-        ]
+        level = [one for one in level if isinstance(one, dict | list)]
         if not level:
             return
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
     raise RecursionError

@@ -22,7 +22,7 @@ def judged_target(method: bytes, url: bytes) -> bytes:
     if not (path.startswith(b"/") or (path == b"*" and method == b"OPTIONS")):
         raise Problem(400, "bad-request", "the target of a request has to begin with /")
     if b"%" in url and (_BAD_ESCAPE.search(path) or b"%00" in url or not _is_text(path)):
-        raise Problem(400, "bad-request", "the path holds escapes that stand for no text in UTF-8, or one for NUL")
+        raise Problem(400, "bad-request", "the address holds escapes that stand for no text in UTF-8, or one for NUL")
     return path if query is None else path + b"?" + query
 
 

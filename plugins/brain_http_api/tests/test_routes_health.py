@@ -44,6 +44,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
         "{}": "workflow is missing",
         '{"workflow": "a", "wait": "no"}': "wait: it has to be true or false (it is 'no')",
         '{"workflow": "a", "inputs": "s3cret"}': "inputs: it has to be an object",
+        '{"workflow": ""}': "workflow: it has to have at least 1 character (it is '')",
     }
     for body, detail in bodies.items():
         answer = await served.client.post("/run", content=body, headers={"content-type": "application/json"})
@@ -55,6 +56,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
         b'{"workflow": "\\ud800"}': "it holds half of a character",
         b'{"workflow": "\xff"}': "it is not UTF-8",
         b'{"workflow": "a", "inputs": {"n": ' + b"[" * 150 + b"]" * 150 + b"}}": "it is nested more than 150 deep",
+        b"[" * 151 + b"]" * 151: "it is nested more than 150 deep",
         b'{"workflow": "a"': "Expecting ',' delimiter: line 1 column 17 (char 16)",
     }
     for raw, why in unread.items():

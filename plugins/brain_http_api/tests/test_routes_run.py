@@ -194,8 +194,22 @@ async def test_who_may_not_learns_nothing_of_the_body(served: Served) -> None:
 
 async def test_a_key_in_the_header_is_visible_text(served: Served) -> None:
     await served.register("nightly", inputs={"n": 1})
-    for key in ("", "é", "x" * 256):
+    said = {
+        "": "it has to have at least 1 character (it is '')",
+        "é": "it has to be visible ASCII, spaces only within (it is '\\xc3\\xa9')",
+        "x" * 256: f"it has to have at most 255 characters (it is '{'x' * 79})",
+    }
+    for key, why in said.items():
         headers = {"Idempotency-Key": key.encode()}
         answer = await served.client.post("/run", json={"workflow": "nightly"}, headers=headers)
-        assert answer.status_code == 422
+        assert (answer.status_code, answer.json()["detail"]) == (422, f"the header Idempotency-Key: {why}")
+    twice = [("Idempotency-Key", "k"), ("Idempotency-Key", "k")]
+    for address in ("/run", "/triggers/nightly/fire"):
+        answer = await served.client.post(
+            address, json={"workflow": "nightly"} if address == "/run" else {}, headers=twice
+        )
+        assert (answer.status_code, answer.json()["detail"]) == (
+            400,
+            "there are several headers Idempotency-Key; send one of them",
+        )
     assert not await served.sql("SELECT FROM brain.runs")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,8 @@ from brain_http_api.routes.seen import no_trigger, trigger_of
 from brain_http_api.waiting import ended, run_answer
 
 router = APIRouter(tags=["runs"])
+
+Find = Callable[[], Awaitable[Path]]
 
 KeyHeader = Annotated[
     str | None,
@@ -67,31 +71,33 @@ async def run(
     seconds = longest if body.wait_timeout is None else body.wait_timeout
     if seconds > longest:
         raise Problem(422, "invalid", f"wait_timeout: at most {longest:g} seconds here (the setting max_wait)")
-    key = one_key(key, body.idempotency_key)
-    what = await _what(api, access, body.workflow)
-    return await start_and_answer(request, api, access, what, body.inputs, key, seconds if body.wait else 0.0)
+    key = one_key(request, key, body.idempotency_key)
+    find = await _finder(api, access, body.workflow)
+    wait = seconds if body.wait else 0.0
+    return await start_and_answer(request, api, access, body.workflow, body.inputs, key, wait, find)
 
 
 async def start_and_answer(
     request: Request,
     api: Api,
     access: Access,
-    what: str | Path,
+    what: str,
     inputs: dict[str, Any],
     key: str | None,
     seconds: float,
+    find: Find | None = None,
 ) -> Response:
-    """Start a run and answer with it; what `what` is has been looked at. `seconds` 0 is not to wait."""
+    """Start a run of a name, or of the file that `find` returns, and answer with it. `seconds` 0 is not to wait."""
     source = {"type": "http", "token": access.name}
     try:
-        run_id, created = await api.brain.start_run(what, inputs, source=source, idempotency_key=key)
+        run_id, created = await api.brain.start_run(what, inputs, source=source, idempotency_key=key, find=find)
     except facade.IdempotencyConflict:
         if access.patterns:
             raise _conflict() from None
         raise
     except facade.TriggerNotFound:
         if access.patterns:
-            raise no_trigger(str(what)) from None
+            raise no_trigger(what) from None
         raise
     found = await ended(api, request.receive, run_id, seconds)
     if found is None:
@@ -101,8 +107,10 @@ async def start_and_answer(
     return await run_answer(api, found, None if created else {"Idempotency-Replayed": "true"})
 
 
-def one_key(of_header: str | None, of_body: str | None) -> str | None:
-    """Return the idempotency key; a Problem for two different ones."""
+def one_key(request: Request, of_header: str | None, of_body: str | None) -> str | None:
+    """Return the idempotency key; a Problem for several headers, and for a header and a field that differ."""
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise Problem(400, "bad-request", "there are several headers Idempotency-Key; send one of them")
     if of_header is not None and of_body is not None and of_header != of_body:
         raise Problem(
             400, "bad-request", "the header Idempotency-Key and the field idempotency_key differ; send one of them"
@@ -115,8 +123,8 @@ def _conflict() -> Problem:
     return Problem(409, "idempotency-conflict", "the idempotency key was used for another request; use a new one")
 
 
-async def _what(api: Api, access: Access, workflow: str) -> str | Path:
-    """Return what is to be run; a Problem when the bearer may not."""
+async def _finder(api: Api, access: Access, workflow: str) -> Find | None:
+    """Return what finds the file of a path, None for a name; a Problem when the bearer may not run it."""
     if is_path(workflow):
         if not access.allows("admin"):
             raise Problem(
@@ -127,8 +135,8 @@ async def _what(api: Api, access: Access, workflow: str) -> str | Path:
             )
         if access.patterns:
             raise Problem(403, "forbidden", "a token that is bound to workflows runs no files by their path")
-        return await asyncio.to_thread(api.folders.file, workflow)
+        return partial(asyncio.to_thread, api.folders.file, workflow)
     if access.patterns:
         # One that was unregistered since: a key that was used before still gives its run.
         await trigger_of(api, access, workflow, unregistered=True)
-    return workflow
+    return None

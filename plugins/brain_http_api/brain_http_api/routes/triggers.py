@@ -86,7 +86,7 @@ async def fire_trigger(
     key: KeyHeader = None,
 ) -> Response:
     """Queue a run of a trigger, whatever its state and its schedule. 200 only for a key whose run has ended already."""
-    key = one_key(key, body.idempotency_key)
+    key = one_key(request, key, body.idempotency_key)
     if access.patterns:
         # One that was unregistered since: a key that was used before still gives its run.
         await trigger_of(api, access, name, unregistered=True)
