@@ -109,12 +109,19 @@ def _print(run: Run, facts: dict[str, dict[str, Any]]) -> None:
 
 
 def _trigger(run: Run) -> list[str]:
-    """Return what started the run: a schedule with its instant, or a person by a schedule's name; empty for neither."""
+    """Return what started the run: a schedule with its instant, a person by a schedule's name, or whose token it was.
+
+    Empty for what a person ran by itself.
+    """
     if not run.trigger:
         return []
     kind, name, due = (run.trigger.get(key) for key in ("type", "name", "due_at"))
     if kind == "manual":
         return [f"{name}, by hand"]
+    token = run.trigger.get("token")
+    kind = kind if token is None else f"{kind}, token {token}"
+    if name is None:
+        return [str(kind)]
     return [f"{name} ({kind})" if due is None else f"{name} ({kind}), due {output.moment(datetime.fromisoformat(due))}"]
 
 

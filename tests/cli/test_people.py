@@ -107,6 +107,8 @@ def test_show_says_what_started_the_run(capsys):
     for trigger, line in [
         (None, None),
         ({"type": "manual", "name": "nightly"}, "nightly, by hand"),
+        ({"type": "http", "token": "laptop"}, "http, token laptop"),
+        ({"type": "http", "token": "laptop", "name": "nightly"}, "nightly (http, token laptop)"),
         ({"type": "hook", "name": "pushed"}, "pushed (hook)"),
         (
             {"type": "cron", "name": "nightly", "due_at": "2026-11-23T14:05:00+00:00"},
