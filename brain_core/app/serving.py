@@ -6,7 +6,7 @@ keeps the daemon's own connections busy: a service is given a brain of its own (
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
@@ -104,15 +104,18 @@ class Serving(Paging):
         *,
         source: Mapping[str, Json],
         idempotency_key: str | None = None,
+        find: Callable[[], Awaitable[Path]] | None = None,
     ) -> Started:
         """Queue a run of a workflow file (a Path) or of what is registered under a name (a str); it is durable then.
 
         `inputs` are JSON values. `source` becomes the run's `trigger`. The same key gives the same run, as long as that
-        is kept; IdempotencyConflict when it asks for something else. InputError, WorkflowFileError, TriggerNotFound.
+        is kept; IdempotencyConflict when it asks for something else. With `find` a run of the file that it returns,
+        where `what` is what a client calls that: found only when the run is new, since the file may be gone by then.
+        InputError, WorkflowFileError, TriggerNotFound, and what `find` raises.
         """
         from brain_core.app.starting import start_run
 
-        return await start_run(self, what, inputs, source, idempotency_key)  # type: ignore[arg-type]
+        return await start_run(self, what, inputs, source, idempotency_key, find)  # type: ignore[arg-type]
 
     async def registered(self, name: str, type_name: str) -> TriggerRow | None:
         """Return the trigger of a name and a type, whatever its state, as it was half a second ago at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
@@ -24,17 +24,22 @@ KEYS = UUID("6b0d3f6c-3a4c-5f0e-9a53-0f6a3d5f7c21")
 
 
 async def start_run(
-    brain: Brain, what: str | Path, inputs: Mapping[str, Any], source: Mapping[str, Json], key: str | None
+    brain: Brain,
+    what: str | Path,
+    inputs: Mapping[str, Any],
+    source: Mapping[str, Json],
+    key: str | None,
+    find: Callable[[], Awaitable[Path]] | None = None,
 ) -> Started:
     """Queue a run, as `Brain.start_run` says."""
     trigger, key = dict(source), None if key is None else visible(key)
     run_id = uuid4() if key is None else uuid5(KEYS, key)
     if key is not None:
-        trigger["idempotency"] = {"key": key, "content": _content(what, inputs)}
+        trigger["idempotency"] = {"key": key, "content": _content(what, inputs, named=find is None and isinstance(what, str))}
         # Before anything is loaded: the file may have changed since, and what is done is done.
         if await _is_there(brain, run_id, trigger):
             return Started(run_id, created=False)
-    new = await _new_run(brain, what, inputs, trigger, run_id)
+    new = await _new_run(brain, what if find is None else await find(), inputs, trigger, run_id)
     created = await queue.enqueue_new(brain.db, new)
     # Without a key a run that is there already is this one, and the reply got lost.
     if not created and key is not None:
@@ -80,7 +85,7 @@ async def _is_there(brain: Brain, run_id: UUID, trigger: Mapping[str, Any]) -> b
     return True
 
 
-def _content(what: str | Path, inputs: Mapping[str, Any]) -> str:
-    """Return a digest of what is asked for; the order of the inputs makes no difference."""
-    text = json.dumps([type(what) is str, str(what), dict(inputs)], sort_keys=True)
+def _content(what: str | Path, inputs: Mapping[str, Any], *, named: bool) -> str:
+    """Return a digest of what is asked for, by its name or not; the order of the inputs makes no difference."""
+    text = json.dumps([named, str(what), dict(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -98,6 +98,20 @@ async def test_the_same_key_gives_the_same_run(brain: Brain, flow: Path, registe
     assert row["count"] == 2
 
 
+async def test_a_file_is_looked_for_when_the_run_is_new_alone(brain: Brain, flow: Path) -> None:
+    async def find() -> Path:
+        found.append("asked")
+        return flow
+
+    found: list[str] = []
+    for what, key in (("flow.py", "k"), ("flow.py", "k"), ("./flow.py", "other")):
+        await brain.start_run(what, {"n": 3}, source=SOURCE, idempotency_key=key, find=find)
+    assert found == ["asked"] * 2
+    # What is registered under a name is not the file that is called so.
+    with pytest.raises(IdempotencyConflict):
+        await brain.start_run("flow.py", {"n": 3}, source=SOURCE, idempotency_key="k")
+
+
 async def test_the_same_key_a_hundred_times_at_once_is_one_run(brain: Brain, flow: Path) -> None:
     asked = (brain.start_run(flow, {"n": n % 2}, source=SOURCE, idempotency_key="k") for n in range(100))
     answers = await asyncio.gather(*asked, return_exceptions=True)

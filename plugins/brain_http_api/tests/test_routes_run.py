@@ -50,6 +50,17 @@ async def not_waited_for(served: Served, more: Json) -> None:
     assert looked.json() == answer.json()
 
 
+async def test_a_key_gives_its_run_though_the_file_has_gone(served: Served) -> None:
+    file = served.flow()
+    asked = {"workflow": "flow.py", "inputs": {"n": 3}, "idempotency_key": "k", "wait": False}
+    first = await served.client.post("/run", json=asked)
+    file.unlink()
+    again = await served.client.post("/run", json=asked)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    other = await served.client.post("/run", json={**asked, "idempotency_key": "l"})
+    assert (other.status_code, other.json()["type"]) == (404, "urn:brain-core:problem:not-found")
+
+
 async def test_what_is_registered_is_run_by_its_name(served: Served) -> None:
     served.flow()
     await served.register("nightly", inputs={"n": 1, "who": "bob"})
