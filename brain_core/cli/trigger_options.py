@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
@@ -199,7 +199,9 @@ def _annotation(one: FieldOption, about: Any) -> Any:
         return Annotated[bool | None, typer.Option(f"{one.option}/--no-{one.option[2:]}", help=told)]
     several = get_origin(kind) in (list, tuple, set, frozenset)
     declared: Any = list[str] | None if several else str | None
-    return Annotated[declared, typer.Option(one.option, metavar=one.field.upper(), help=told)]
+    # A type that names its values is judged by pydantic, as in a file; the help shows them.
+    metavar = "|".join(map(str, get_args(kind))) if get_origin(kind) is Literal else one.field.upper()
+    return Annotated[declared, typer.Option(one.option, metavar=metavar, help=told)]
 
 
 def _core_of(annotation: Any) -> Any:

@@ -75,6 +75,11 @@ def test_each_webhook_has_a_secret_of_its_own_and_no_notes_when_all_is_well(
     assert secret_in(registered(here, "--name", "one")) != secret_in(one)
 
 
+def test_the_help_names_the_schemes(here: Here) -> None:
+    for command in ("register", "edit"):
+        assert "--scheme standard|github|bearer" in here(command, "--help")[1]
+
+
 def test_an_edit_shows_the_url_and_how_a_secret_is_had(here: Here, flow: Path) -> None:
     assert here("register", "flow.py", "--cron", "0 9 * * *")[0] == 0
     for option in (["--webhook"], ["--scheme", "github"]):
