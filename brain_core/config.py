@@ -352,7 +352,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     origin = origins.get(place, origins.get(name))
     where = "" if origin is None else f" (from {origin})"
     if first["type"] == "extra_forbidden":
-        return f"'{place}' is no setting{where}{nearest(place, Settings.model_fields)}; `brain config` lists them"
+        near = f"; did you mean 'plugins.{name}'?" if name in _plugin_keys() else nearest(place, Settings.model_fields)
+        return f"'{place}' is no setting{where}{near}; `brain config` lists them"
     if not place:
         return f"the settings do not fit together: {wanted_setting(first)}"
     shown = "" if name in (*SECRETS, "database_url") else f" is {repr(first['input'])[:80]}"

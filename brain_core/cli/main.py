@@ -253,12 +253,16 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def _with_value(error: typer.TyperException) -> str:
-    """Return what Typer says, with the value where pydantic, which judged it, says `Input`."""
+    """Return what Typer says; where pydantic has judged a value, that and what it has to be, in plain words."""
     text = error.format_message().replace(": Value error, ", ": ", 1)
     details = getattr(error.__cause__, "errors", None)
     if details is None or ": Input should" not in text:
         return text
-    return text.replace(": Input should", f": {output.shorten(repr(details()[0]['input']), 80)} should", 1)
+    from brain_core.validation import wanted
+
+    first = details()[0]
+    option = text.partition(": Input should")[0]
+    return f"{option}: {output.shorten(repr(first['input']), 80)} {wanted(first).removeprefix('it ')}"
 
 
 def _code_of(stop: SystemExit) -> int:

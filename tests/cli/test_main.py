@@ -61,8 +61,8 @@ def test_unknown_command_names_the_nearest_and_exits_2(brain):
     [
         (["run"], "missing argument 'FILE'; see 'brain run --help'"),
         (["history", "--jsn"], "no such option: --jsn"),
-        (["history", "--limit", "many"], "'--limit': 'many' should be a valid integer"),
-        (["history", "--limit", "0"], "'--limit': '0' should be greater than or equal to 1; see 'brain hi"),
+        (["history", "--limit", "many"], "'--limit': 'many' has to be a whole number; see 'brain hi"),
+        (["history", "--limit", "0"], "'--limit': '0' has to be greater than or equal to 1; see 'brain hi"),
         (["llm", "usage", "--by", "hour"], "'--by': 'hour' is not one of 'workflow', 'model', 'day'; see 'brain llm"),
         (["history", "--status", "sucess"], "did you mean 'success'?"),
         (["history", "--since", "soon"], "neither an age"),

@@ -57,6 +57,10 @@ def test_the_nearest_file_counts_then_pyproject_then_the_users(tmp_path: Path) -
     ("text", "complaint"),
     [
         ("beet = 1", "'beet' is no setting (from {file}); did you mean 'beat'?; `brain config` lists them"),
+        (
+            "[cron]\ntimezone = 'UTC'",
+            "'cron' is no setting (from {file}); did you mean 'plugins.cron'?; `brain config`",
+        ),
         ("beat = 'soon'", "setting beat is 'soon' (from {file}): it has to be a number"),
         ("beat = 6", "the settings do not fit together: lease (15 s) has to be at least three beats (6 s each)"),
         ("beat = ", "{file} cannot be read: Invalid value"),

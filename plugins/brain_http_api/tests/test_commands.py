@@ -189,8 +189,8 @@ def test_openapi_needs_no_database_and_may_be_switched_off(here: Here, monkeypat
             [],
             "'plugins.http_api.prot' is no setting (from THE_BRAIN_HTTP_API_PROT); did you mean 'port'?",
         ),
-        ({}, ["--port", "70000"], "invalid value for '--port': '70000' should be less than or equal to 65535; "),
-        ({}, ["--grace", "-1"], "invalid value for '--grace': '-1' should be greater than or equal to 0; "),
+        ({}, ["--port", "70000"], "invalid value for '--port': '70000' has to be less than or equal to 65535; "),
+        ({}, ["--grace", "-1"], "invalid value for '--grace': '-1' has to be greater than or equal to 0; "),
     ],
     ids=str,
 )
