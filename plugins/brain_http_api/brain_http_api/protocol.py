@@ -285,14 +285,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._finish()
 
     def _finish(self) -> None:
-        if not self._lingers:
+        if self._lingers:
+            self.flow.resume_reading()
+            if not self.flow.write_paused:
+                if self._real.can_write_eof():
+                    self._real.write_eof()
+                self._linger(self._settings.send_timeout)
+        else:
             self._close()
-            return
-        self.flow.resume_reading()
-        if not self.flow.write_paused:
-            if self._real.can_write_eof():
-                self._real.write_eof()
-            self._linger(self._settings.send_timeout)
 
     def _linger(self, left: float) -> None:
         seconds = min(LINGER, left)
@@ -371,10 +371,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._wire.resume():
             super().resume_writing()
             self._cancel_write_deadline()
-            if self._closing:
-                self._close()
-            elif self.ended:
-                self._finish()
+            if self.ended:
+                self.loop.call_soon(self._gone_out)  # in the midst of its writing, the transport would end twice
+
+    def _gone_out(self) -> None:
+        if self.parser is not None:
+            (self._close if self._closing else self._finish)()
 
     def _watch_writing(self) -> None:
         seconds = self._settings.send_timeout

@@ -259,3 +259,24 @@ async def test_what_is_unread_is_known_while_both_ends_close(monkeypatch: pytest
                 server.wires.changed.clear()
                 await server.wires.changed.wait()
     assert unread == [0]
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+async def test_a_large_answer_that_is_the_last_is_ended_once(
+    trusted: Files, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    body = b"x" * 20_000_000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, body)
+
+    more, tls = secured(how, trusted)
+    async with bare(app, **more) as server, connected(server.address, tls) as client:
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + LAST)
+        assert (await client.rest()).endswith(body)
+        client.writer.close()
+        async with asyncio.timeout(PATIENCE):
+            while server.wires.connections:
+                server.wires.changed.clear()
+                await server.wires.changed.wait()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
