@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from brain_http_api.api import api_of
+from brain_http_api.parameters import check_parameters
 from brain_http_api.problems import Problem, unauthenticated
 from brain_http_api.tokens import SCOPES, Access, Scope
 
@@ -39,6 +40,7 @@ def needs(scope: Scope) -> object:
             raise Problem(
                 403, "forbidden", f"this needs a token with the right '{scope}'; this one has '{found.scope}'"
             )
+        check_parameters(request)
         return found
 
     return Depends(access)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from uuid import uuid4
 
 from .conftest import Served
 
@@ -48,6 +49,15 @@ async def test_what_is_wrong_is_said_with_what_to_do(served: Served) -> None:
     }
     for body, detail in bodies.items():
         answer = await served.client.post("/run", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+    for (method, target), detail in {
+        ("GET", "/runs?statis=failed"): "there is no parameter 'statis'; did you mean 'status'?",
+        ("GET", "/runs?status=failed&status=cancelled"): "the parameter 'status' is there 2 times; send it once",
+        ("GET", "/triggers?x=1"): "there is no parameter 'x'",
+        ("GET", f"/runs/{uuid4()}/events?from=1"): "there is no parameter 'from'",
+        ("POST", "/run?wait=false"): "there is no parameter 'wait'; what this route takes are fields of the body",
+    }.items():
+        answer = await served.client.request(method, target)
         assert (answer.status_code, answer.json()["detail"]) == (422, detail)
     unread = {
         b'{"workflow": "a", "workflow": "b"}': "an object in it has a name twice",
