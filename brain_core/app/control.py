@@ -88,7 +88,7 @@ class Control:
         run_id = UUID((await self._find(id_prefix)).id)
         seen, told = 0, NOTHING_TOLD
         while True:
-            status, steps, last = await runs.progress(self._db, run_id, told)
+            status, steps, last, _ = await runs.progress(self._db, run_id, told)
             rows = await live.between(self._db, run_id, seen, last)
             seen = last
             # Its plan may have changed when it began; who says nothing needs none.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at a run."""
+AT_ONCE = 256 * 1024
+"""Bytes of outputs and logs after which further attempts are read later."""
 _ID = re.compile(r"([0-9]{1,18})\.(-1|[0-9]{1,9})\.([0-9]{1,9})\.([a-z]{0,20})")
 
 
@@ -56,23 +58,27 @@ def follow(db: Database, run_id: UUID, after: str | None) -> AsyncIterator[RunEv
 
 async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[RunEvent]:
     while True:
-        status, steps, said = await runs.progress(db, run_id, (place.position, place.attempt))
+        told = (place.position, place.attempt)
+        status, steps, said, more = await runs.progress(db, run_id, told, most=AT_ONCE)
         # No more than was said at that moment: what comes after a step's end is not told before it.
         rows = await live.between(db, run_id, place.seq, said)
         over = status in FINAL or status == "parked"
+        # Of all that waits to be told only so much is held: many may follow a large run, and read slowly.
         head = await runs.head(db, run_id) if rows or over or status != place.status else None
         if head is not None and head.status != status:
             continue  # it has just changed: the next look sees all of it
         if head is not None and not over and status != place.status:
             place = place._replace(status=status)
             yield RunEvent(place.id, "state", run=head)
-        for one in in_order(rows, steps):
+        for one in in_order(rows, steps, more=more):
             if isinstance(one, StepRun):
                 place = place._replace(position=one.position, attempt=one.attempt)
                 yield RunEvent(place.id, "step", step=one, step_name=one.name)
             else:
                 place = place._replace(seq=one.seq)
                 yield _said(place, head, one)
+        if more:
+            continue
         if head is not None and over:
             if status != place.status:
                 yield RunEvent(place._replace(status=status).id, "state", run=head)
@@ -80,14 +86,17 @@ async def _follow(db: Database, run_id: UUID, place: _Place) -> AsyncIterator[Ru
         await asyncio.sleep(LOOK_EVERY)
 
 
-def in_order(rows: Sequence[live.Event], steps: Sequence[StepRun]) -> Iterator[live.Event | StepRun]:
-    """Yield what the attempts of steps have said, each before its end."""
+def in_order(
+    rows: Sequence[live.Event], steps: Sequence[StepRun], *, more: bool = False
+) -> Iterator[live.Event | StepRun]:
+    """Yield what the attempts of steps have said, each before its end; with `more` nothing of those to come."""
     left = deque(rows)
     for step in steps:
         while left and _is_before_end(left[0], step):
             yield left.popleft()
         yield step
-    yield from left
+    if not more:
+        yield from left
 
 
 def _is_before_end(row: live.Event, step: StepRun) -> bool:

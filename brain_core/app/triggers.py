@@ -273,7 +273,7 @@ class Triggers:
             note(f"run {run.short_id} waits: no daemon runs; start one with `brain daemon`")
         told = NOTHING_TOLD
         while True:
-            status, steps, _ = await runs.progress(self._db, UUID(run_id), told)
+            status, steps, *_ = await runs.progress(self._db, UUID(run_id), told)
             for step in steps:
                 watch(StepEnded(step))
                 told = (step.position, step.attempt)

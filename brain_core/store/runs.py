@@ -25,6 +25,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 _FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 _LISTED = 5
+_OF_RUN = ("run_status", "said", "remaining")
 _LARGE = 64 * 1024  # characters of an output after which others in the event loop get their turn
 _FIRST_ROWS = 21  # the page that most ask for, and one more
 SILENT_SECONDS = 30.0
@@ -40,11 +41,15 @@ class Violation(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is, all of it seen at one moment: `said` is the number of its last live output, 0 without any."""
+    """How far a run is, all of it seen at one moment: `said` is the number of its last live output, 0 without any.
+
+    `more` says that further attempts have ended, which were too much for now.
+    """
 
     status: RunStatus
     steps: tuple[StepRun, ...]
     said: int
+    more: bool
 
 
 class RunFilter(NamedTuple):
@@ -101,21 +106,22 @@ async def head(db: Database, run_id: UUID) -> Run:
     return _run(row)
 
 
-async def progress(db: Database, run_id: UUID, after: tuple[int, int]) -> Progress:
-    """Return how far a run is, with its attempts after (position, attempt).
+async def progress(db: Database, run_id: UUID, after: tuple[int, int], *, most: int | None = None) -> Progress:
+    """Return how far a run is, with its attempts after (position, attempt); no more once they are over `most` bytes.
 
     For who follows a run and asks again and again; RunNotFound when it is there no more.
     """
-    rows = await db.fetch("run_progress", run_id, *after)
+    rows = await db.fetch("run_progress", run_id, *after, most)
     if not rows:
         raise _not_found(run_id)
     steps: list[StepRun] = []
     for row in rows:
         if row["position"] is not None:
-            steps.append(_step({name: value for name, value in row.items() if name not in ("run_status", "said")}))
+            steps.append(_step({name: value for name, value in row.items() if name not in _OF_RUN}))
             if len(row["output"] or "") > _LARGE:
                 await asyncio.sleep(0)
-    return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0)
+    more = (rows[0]["remaining"] or 0) > len(steps)
+    return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0, more)
 
 
 async def find(db: Database, prefix: str, *, steps: bool = True) -> Run:

@@ -64,3 +64,37 @@ def test_what_an_attempt_says_after_one_that_was_interrupted_comes_after_it() ->
     # What was said last is written after the step's end by its own clock, and before the end is recorded.
     told = in_order([row(1, 1), row(2, 3), row(3, 6)], steps)
     assert [one.attempt if isinstance(one, StepRun) else one.text for one in told] == ["1", 1, "3", "6", 2]
+
+
+async def test_a_large_run_is_read_in_parts_and_told_in_order(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{position}" for position in range(13)]
+    planned = [PlannedStep(name, "x") for name in names]
+    run_id = await queue.enqueue(brain.db, NewRun(workflow="flow", file="/f.py", planned=planned))
+    await queue.claim(brain.db, WORKER, 1)
+    recorder = Recorder(brain.db, WORKER)
+    for position, name in enumerate(names):
+        await live.append(brain.db, WORKER.id, [live.Line(run_id, 1, position + 1, position, f"of {name}")])
+        output = f'"{"x" * 200_000}"' if position < 4 else "1"
+        step = StepEnd(run_id, 1, position, name, "x", 1, "success", output, None, "", "{}", 0.1, 0.0)
+        if position + 1 < len(names):
+            await recorder.finish_step(step)
+        else:
+            await recorder.finish_run(RunEnd(run_id, 1, "success", None, step, ()))
+    fetch = brain.db.fetch
+    read: list[int] = []
+
+    async def counted(name: str, *args: Any, **more: Any) -> Any:
+        rows = await fetch(name, *args, **more)
+        if name == "run_progress":
+            read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(brain.db, "fetch", counted)
+    events = [event async for event in brain.events(run_id)]
+    told = [event.text or event.step_name or event.run.status for event in events if event.run or event.step_name]
+    assert told == [one for name in names for one in (f"of {name}", name)] + ["success"]
+    assert read == [2, 2, 8, 1]
+    # Whoever goes on after any of them hears the rest.
+    for known in (1, 3, 4, 10, 23):
+        rest = [event async for event in brain.events(run_id, after=events[known].id)]
+        assert [event.id for event in rest] == [event.id for event in events[known + 1 :]]

@@ -33,14 +33,22 @@ SELECT position, name, type, attempt, status, started_at, ended_at, output, erro
 FROM brain.step_runs WHERE run_id = $1 ORDER BY position, attempt;
 
 -- name: run_progress
--- The status of a run, the number of what it has said last, and the attempts after a (position, attempt), in their order: one
--- row at least, for who follows it.
+-- The status of a run, the number of what it has said last, and the attempts after a ($2 position, $3 attempt), in their
+-- order: one row at least, for who follows it. Unless $4 is null, eight at most, and none after $4 bytes of outputs and logs;
+-- `remaining` is more than there are then, if any were left out.
 SELECT r.status AS run_status,
        (SELECT e.seq FROM brain.run_events AS e WHERE e.run_id = $1 ORDER BY e.run_id DESC, e.seq DESC LIMIT 1) AS said,
-       s.position, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at, s.output, s.error,
+       s.remaining, s.position, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at, s.output, s.error,
        s.log, s.details
 FROM brain.runs AS r
-LEFT JOIN brain.step_runs AS s ON s.run_id = r.id AND (s.position, s.attempt) > ($2::int, $3::int)
+LEFT JOIN (
+    SELECT n.*, count(*) OVER () AS remaining, row_number() OVER before AS place,
+           sum(CASE WHEN $4::bigint IS NOT NULL THEN coalesce(octet_length(n.output::text), 0) + octet_length(n.log) END)
+               OVER (before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes
+    FROM (SELECT * FROM brain.step_runs AS a WHERE a.run_id = $1 AND (a.position, a.attempt) > ($2::int, $3::int)
+          ORDER BY a.position, a.attempt LIMIT CASE WHEN $4::bigint IS NOT NULL THEN 9 END) AS n
+    WINDOW before AS (ORDER BY n.position, n.attempt)
+) AS s ON $4::bigint IS NULL OR (s.place <= 8 AND coalesce(s.bytes, 0) <= $4::bigint)
 WHERE r.id = $1
 ORDER BY s.position, s.attempt;
 
