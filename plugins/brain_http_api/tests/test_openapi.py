@@ -68,7 +68,7 @@ def test_it_says_of_every_route_what_it_answers() -> None:
             assert not told.get("security"), route
             continue
         assert told["security"] == [{"HTTPBearer": []}], route
-        for status in ("401", "403", "503"):
+        for status in ("401", "403", "422", "503"):
             assert told["responses"][status]["content"] == {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }, route

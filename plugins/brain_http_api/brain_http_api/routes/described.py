@@ -42,12 +42,12 @@ class ProblemOut(BaseModel):
 
 def problems(*statuses: int) -> Responses:
     """Return the problems that a route with a token answers with, beside those that all have."""
-    return {status: _problem(status) for status in sorted({400, 401, 403, 503, *statuses})}
+    return {status: _problem(status) for status in sorted({400, 401, 403, 422, 503, *statuses})}
 
 
 def takes_body(*statuses: int) -> Responses:
     """Return the problems of a route that takes a body, and has a token."""
-    return problems(408, 413, 415, 422, *statuses)
+    return problems(408, 413, 415, *statuses)
 
 
 def other_answer(media_type: str, schema: dict[str, Any], description: str) -> Responses:

@@ -33,8 +33,7 @@ EVENT = {
     "/runs/{id}/events",
     operation_id="follow_run",
     response_class=Response,
-    responses=other_answer("text/event-stream", EVENT, "Events until the run has ended or is parked.")
-    | problems(404, 422),
+    responses=other_answer("text/event-stream", EVENT, "Events until the run has ended or is parked.") | problems(404),
 )
 async def follow_run(
     request: Request,

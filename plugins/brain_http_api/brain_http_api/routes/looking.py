@@ -31,9 +31,7 @@ class FiresQuery(BaseModel):
     cursor: str | None = Field(default=None, description="The `next_cursor` of the page before.")
 
 
-@router.get(
-    "/fires", operation_id="list_fires", tags=["triggers"], response_model=FiresOut, responses=problems(404, 422)
-)
+@router.get("/fires", operation_id="list_fires", tags=["triggers"], response_model=FiresOut, responses=problems(404))
 async def list_fires(
     access: Reader, api: Annotated[Api, Depends(api_of)], query: Annotated[FiresQuery, Query()]
 ) -> Response:

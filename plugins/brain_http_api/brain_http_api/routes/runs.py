@@ -40,7 +40,7 @@ class RunsQuery(BaseModel):
     cursor: str | None = Field(default=None, description="The `next_cursor` of the page before.")
 
 
-@router.get("/runs", operation_id="list_runs", response_model=RunsOut, responses=problems(404, 422))
+@router.get("/runs", operation_id="list_runs", response_model=RunsOut, responses=problems(404))
 async def list_runs(
     access: Reader, api: Annotated[Api, Depends(api_of)], query: Annotated[RunsQuery, Query()]
 ) -> Response:
