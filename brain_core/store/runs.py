@@ -111,15 +111,16 @@ async def progress(db: Database, run_id: UUID, after: tuple[int, int], *, most: 
 
     For who follows a run and asks again and again; RunNotFound when it is there no more.
     """
-    rows = await db.fetch("run_progress", run_id, *after, most)
+    steps: list[StepRun] = []
+    async with db.large:
+        rows = await db.fetch("run_progress", run_id, *after, most)
+        for row in rows:
+            if row["position"] is not None:
+                steps.append(_step({name: value for name, value in row.items() if name not in _OF_RUN}))
+                if len(row["output"] or "") > _LARGE:
+                    await asyncio.sleep(0)
     if not rows:
         raise _not_found(run_id)
-    steps: list[StepRun] = []
-    for row in rows:
-        if row["position"] is not None:
-            steps.append(_step({name: value for name, value in row.items() if name not in _OF_RUN}))
-            if len(row["output"] or "") > _LARGE:
-                await asyncio.sleep(0)
     more = (rows[0]["remaining"] or 0) > len(steps)
     return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0, more)
 

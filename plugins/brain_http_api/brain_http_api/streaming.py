@@ -30,6 +30,8 @@ ASK_AGAIN = 5.0
 """Seconds after which it is asked again whether the token of a stream is still valid."""
 RETRY = 2_000
 """Milliseconds after which a client connects again."""
+_LARGE = 64 * 1024
+"""Bytes of an event after which others get their turn."""
 _AHEAD = 500
 """Events that are read before the client has taken those before them."""
 _ENOUGH = 256 * 1024
@@ -117,6 +119,16 @@ class EventStream(Response):
             size += len(following)
         return b"".join(chunks)
 
+    async def _chunk(self, event: RunEvent) -> bytes:
+        if event.step is None:
+            return _encoded(event)
+        # It may hold a large output, and a hundred streams may come to theirs at once.
+        async with self._api.large:
+            chunk = _encoded(event)
+            if len(chunk) > _LARGE:
+                await asyncio.sleep(0)
+            return chunk
+
     async def _hand_on(self, chunk: bytes) -> None:
         while self._waiting > _ENOUGH:
             self._taken.clear()
@@ -138,8 +150,7 @@ class EventStream(Response):
         try:
             async with contextlib.aclosing(cast(Any, self._events)) as events:
                 async for event in events:
-                    text = json_text(_data(event))
-                    await self._hand_on(format_sse_event(event=event.kind, data_str=text, id=event.id))
+                    await self._hand_on(await self._chunk(event))
             last = format_sse_event(event="end", data_str="{}")
         except facade.BrainError as error:
             away = isinstance(error, facade.DatabaseError)
@@ -149,6 +160,10 @@ class EventStream(Response):
             last = format_sse_event(comment="a bug of the server; its log says more")
         await self._ready.put(last)
         await self._ready.put(None)
+
+
+def _encoded(event: RunEvent) -> bytes:
+    return format_sse_event(event=event.kind, data_str=json_text(_data(event)), id=event.id)
 
 
 def _data(event: RunEvent) -> Any:

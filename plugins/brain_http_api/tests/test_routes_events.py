@@ -136,6 +136,15 @@ async def test_what_a_step_says_arrives_before_the_run_ends(served: Served) -> N
     assert [event.kind for event in rest] == ["step", "state", "end"]
 
 
+async def test_outputs_wait_for_their_turn_among_large_answers(served: Served) -> None:
+    run_id = await whole_run(served)
+    large = served.service.api.large
+    async with large, large:
+        telling = asyncio.create_task(told(served.client, run_id))
+        await until(lambda: large._waiters, "the stream waits for its turn", 10)
+    assert [event.kind for event in await telling].count("step") == 2
+
+
 async def test_a_stream_of_many_events_is_whole(served: Served) -> None:
     run_id = await served.queued()
     await queue.claim(served.brain.db, WORKER, 1)
