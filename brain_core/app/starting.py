@@ -35,7 +35,8 @@ async def start_run(
     trigger, key = dict(source), None if key is None else visible(key)
     run_id = uuid4() if key is None else uuid5(KEYS, key)
     if key is not None:
-        trigger["idempotency"] = {"key": key, "content": _content(what, inputs, named=find is None and isinstance(what, str))}
+        named = find is None and isinstance(what, str)
+        trigger["idempotency"] = {"key": key, "content": _content(what, inputs, named=named)}
         # Before anything is loaded: the file may have changed since, and what is done is done.
         if await _is_there(brain, run_id, trigger):
             return Started(run_id, created=False)
