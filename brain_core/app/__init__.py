@@ -58,8 +58,7 @@ class Brain(Serving):
         self.plugins = plugins
         self.db = db
         self._server = server
-        self.runs_ended: Counter[str] = Counter()
-        """How many runs the worker of this process has carried to their end, by status."""
+        self.runs_ended = Counter[str]()
 
     @classmethod
     @asynccontextmanager

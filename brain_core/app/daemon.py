@@ -89,7 +89,6 @@ async def run_daemon(
     parts = _Parts(brain, pool, files, brain.tables.queries(aside, patience=FOR_EVER).ask, fires=serve is None)
     try:
         async with brain.beside(lambda: _Fresh(pool)) as served:
-            served.runs_ended = brain.runs_ended
             services = Services(served, None if serve is None else serve(served))
             daemon = Daemon(
                 parts,

@@ -14,6 +14,7 @@ from uuid import UUID
 from brain_core.app.paging import Paging
 
 if TYPE_CHECKING:
+    from collections import Counter
     from pathlib import Path
 
     from brain_core.app.accepting import Accepting
@@ -60,6 +61,8 @@ class Serving(Paging):
 
     loaded_settings: LoadedSettings
     plugins: PluginManager
+    runs_ended: Counter[str]
+    """How many runs the worker of this process has carried to their end, by status."""
     _server: EmbeddedServer | None
     _runners: Callable[[], Runner] | None = None
     _waiters: Waiters | None = None
@@ -77,6 +80,7 @@ class Serving(Paging):
         db = self.db.sibling(pool_size=CONNECTIONS, command_timeout=COMMAND_TIMEOUT)
         made = type(self)(self.loaded_settings, self.plugins, db, self._server)
         made._runners = runners
+        made.runs_ended = self.runs_ended
         try:
             yield made
         finally:
