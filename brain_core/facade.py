@@ -37,6 +37,7 @@ from brain_core.errors import (
     TriggerRefused,
     UsageError,
     WorkflowFileError,
+    nearest,
 )
 from brain_core.plugin.info import PluginInfo, plugin_shape
 from brain_core.store.enqueuer import Accepted
@@ -80,6 +81,7 @@ __all__ = [
     "last_run_shape",
     "listed_shape",
     "matches_any",
+    "nearest",
     "plugin_shape",
     "run_shape",
     "step_shape",

@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from email.message import Message
 from typing import Annotated, Any, TypeVar
 
@@ -126,10 +125,7 @@ def _one_told(error: Any, known: Collection[str]) -> str:
     if where == "header" and parts:
         name = f"the header {'.'.join(parts)}"
     if error["type"] == "extra_forbidden":
-        close = get_close_matches(name, known, n=1)
-        return f"there is no {'parameter' if of_query else 'field'} '{name}'" + (
-            f"; did you mean '{close[0]}'?" if close else ""
-        )
+        return f"there is no {'parameter' if of_query else 'field'} '{name}'{facade.nearest(name, known)}"
     if error["type"] == "missing":
         return f"{name} is missing"
     given = error.get("input")

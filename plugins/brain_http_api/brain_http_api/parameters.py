@@ -6,12 +6,12 @@ FastAPI passes over the ones that it does not know, and takes the last of severa
 from __future__ import annotations
 
 from collections import Counter
-from difflib import get_close_matches
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from brain_core import facade
 from brain_http_api.problems import Problem
 
 _OURS = "brain_http_api.routes."
@@ -29,8 +29,7 @@ def check_parameters(request: Request) -> None:
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         shown = name[:_NAME].encode("utf-8", "backslashreplace").decode()
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = facade.nearest(name, known)
             if "requestBody" in (route.openapi_extra or {}):
                 hint = "; what this route takes are fields of the body"
             raise Problem(422, "invalid", f"there is no parameter '{shown}'{hint}")
