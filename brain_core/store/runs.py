@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -89,13 +89,9 @@ async def get(db: Database, run_id: UUID | str) -> Run:
     row = await db.fetchrow("run_get", key)
     if row is None:
         raise _not_found(key)
-    steps: list[StepRun] = []
     async with db.large:
-        for step in await db.fetch("run_steps", key):
-            steps.append(_step(step))
-            if len(step["output"] or "") > _LARGE:
-                await asyncio.sleep(0)
-    return _run(row, tuple(steps))
+        steps = await _steps(await db.fetch("run_steps", key))
+    return _run(row, steps)
 
 
 async def head(db: Database, run_id: UUID) -> Run:
@@ -111,18 +107,14 @@ async def progress(db: Database, run_id: UUID, after: tuple[int, int], *, most: 
 
     For who follows a run and asks again and again; RunNotFound when it is there no more.
     """
-    steps: list[StepRun] = []
     async with db.large:
         rows = await db.fetch("run_progress", run_id, *after, most)
-        for row in rows:
-            if row["position"] is not None:
-                steps.append(_step({name: value for name, value in row.items() if name not in _OF_RUN}))
-                if len(row["output"] or "") > _LARGE:
-                    await asyncio.sleep(0)
+        ended = [row for row in rows if row["position"] is not None]
+        steps = await _steps({name: value for name, value in row.items() if name not in _OF_RUN} for row in ended)
     if not rows:
         raise _not_found(run_id)
     more = (rows[0]["remaining"] or 0) > len(steps)
-    return Progress(rows[0]["run_status"], tuple(steps), rows[0]["said"] or 0, more)
+    return Progress(rows[0]["run_status"], steps, rows[0]["said"] or 0, more)
 
 
 async def find(db: Database, prefix: str, *, steps: bool = True) -> Run:
@@ -239,6 +231,16 @@ def _run(row: Any, steps: tuple[StepRun, ...] = ()) -> Run:
         "retry_of": _id(row["retry_of"]),
     }
     return Run(**{**row, **changed}, steps=steps)
+
+
+async def _steps(rows: Iterable[Any]) -> tuple[StepRun, ...]:
+    """Return attempts of steps as their rows hold them; others get their turn after each that is large."""
+    steps: list[StepRun] = []
+    for row in rows:
+        steps.append(_step(row))
+        if len(row["output"] or "") > _LARGE:
+            await asyncio.sleep(0)
+    return tuple(steps)
 
 
 def _step(row: Any) -> StepRun:

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 _LARGE = 64 * 1024
-"""Characters of JSON after which others get their turn, before the next step is encoded."""
+"""Characters of the JSON of a step after which others get their turn."""
 
 
 def json_text(value: Any) -> str:
@@ -22,13 +22,17 @@ def json_text(value: Any) -> str:
     return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
 
 
+async def step_text(shape: Mapping[str, Any]) -> str:
+    """Return the shape of a step as JSON; others get their turn after one that is large."""
+    text = json_text(shape)
+    if len(text) > _LARGE:
+        await asyncio.sleep(0)
+    return text
+
+
 async def run_text(shape: Mapping[str, Any]) -> str:
     """Return the shape of a run with its steps as JSON; the event loop is held for one step's output at most."""
-    steps: list[str] = []
-    for step in shape["steps"]:
-        steps.append(json_text(step))
-        if len(steps[-1]) > _LARGE:
-            await asyncio.sleep(0)
+    steps = [await step_text(step) for step in shape["steps"]]
     head = json_text({name: value for name, value in shape.items() if name != "steps"})
     return f'{head[:-1]},"steps":[{",".join(steps)}]}}'
 

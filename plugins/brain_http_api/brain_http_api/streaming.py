@@ -12,7 +12,7 @@ from fastapi.sse import format_sse_event
 from starlette.responses import Response
 
 from brain_core import facade
-from brain_http_api.encoding import json_text
+from brain_http_api.encoding import json_text, step_text
 from brain_http_api.problems import Problem, send_problem
 from brain_http_api.waiting import gone
 
@@ -30,8 +30,6 @@ ASK_AGAIN = 5.0
 """Seconds after which it is asked again whether the token of a stream is still valid."""
 RETRY = 2_000
 """Milliseconds after which a client connects again."""
-_LARGE = 64 * 1024
-"""Bytes of an event after which others get their turn."""
 _AHEAD = 500
 """Events that are read before the client has taken those before them."""
 _ENOUGH = 256 * 1024
@@ -121,13 +119,12 @@ class EventStream(Response):
 
     async def _chunk(self, event: RunEvent) -> bytes:
         if event.step is None:
-            return _encoded(event)
-        # It may hold a large output, and a hundred streams may come to theirs at once.
-        async with self._api.large:
-            chunk = _encoded(event)
-            if len(chunk) > _LARGE:
-                await asyncio.sleep(0)
-            return chunk
+            text = json_text(_data(event))
+        else:
+            # It may hold a large output, and a hundred streams may come to theirs at once.
+            async with self._api.large:
+                text = await step_text(facade.step_shape(event.step))
+        return format_sse_event(event=event.kind, data_str=text, id=event.id)
 
     async def _hand_on(self, chunk: bytes) -> None:
         while self._waiting > _ENOUGH:
@@ -162,13 +159,7 @@ class EventStream(Response):
         await self._ready.put(None)
 
 
-def _encoded(event: RunEvent) -> bytes:
-    return format_sse_event(event=event.kind, data_str=json_text(_data(event)), id=event.id)
-
-
 def _data(event: RunEvent) -> Any:
     if event.run is not None:
         return facade.run_shape(event.run, steps=False)
-    if event.step is not None:
-        return facade.step_shape(event.step)
     return {"step": event.step_name, "text": event.text} if event.kind == "live" else {"step": event.step_name}
